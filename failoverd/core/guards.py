@@ -1,0 +1,62 @@
+"""Reasons not to do what keepalived asks for. A guard returns the reason, in a person's words, or None."""
+
+from __future__ import annotations
+
+from failoverd.core.model import InstanceState, Keepalived, Target, VrrpState
+
+
+def vip_missing(instance: InstanceState) -> str | None:
+    """ACTIVE is refused while a VIP is not usable on its interface."""
+    for vip, present in instance.vips.items():
+        if present is None:
+            return f"cannot see whether {vip.address} is on {vip.interface} (netlink does not answer)"
+        if not present:
+            return f"{vip.address} is not on {vip.interface}"
+    return None
+
+
+def vip_left(instance: InstanceState) -> str | None:
+    """After BACKUP, FAULT or STOP, a VIP that is still here is somebody's mistake."""
+    for vip, present in instance.vips.items():
+        if present:
+            return f"{vip.address} is still on {vip.interface}"
+    return None
+
+
+def vip_problem(instance: InstanceState) -> str | None:
+    """Where the VIPs disagree with the target; None also while there is no target."""
+    if instance.target is None:
+        return None
+    return vip_missing(instance) if instance.target is Target.ACTIVE else vip_left(instance)
+
+
+def deaf(keepalived: Keepalived | None) -> str | None:
+    """ACTIVE is refused while keepalived cannot hear the other nodes: one of them will take over."""
+    if keepalived is Keepalived.STOPPED:
+        return "keepalived is stopped (SIGSTOP): continue it, or kill it and start it again"
+    if keepalived is Keepalived.GONE:
+        return "keepalived is gone: start it"
+    return None
+
+
+def left_behind(instance: InstanceState, keepalived: Keepalived | None) -> str | None:
+    """The classic double master: keepalived was killed, and its VIP stayed."""
+    here = vip_left(instance)
+    if keepalived is not Keepalived.GONE or here is None:
+        return None
+    return f"keepalived is gone and {here}: start keepalived, which takes it away, or delete it by hand"
+
+
+def truth(instance: InstanceState, dbus: VrrpState | None, stored: VrrpState | None) -> VrrpState | str:
+    """What keepalived's state is, or why that cannot be said.
+
+    keepalived's own property is newer than its last word that we know of, so it goes first; either must agree
+    with where the VIPs are. An instance without VIPs has nothing to disagree with.
+    """
+    state, source = (dbus, "keepalived (D-Bus)") if dbus is not None else (stored, "the last event of this boot")
+    if state is None:
+        return "keepalived has said nothing in this boot, and its D-Bus is silent: waiting for an event"
+    problem = vip_missing(instance) if state is VrrpState.MASTER else vip_left(instance)
+    if problem is not None:
+        return f"{source} says {state.value}, but {problem}: waiting for an event"
+    return state

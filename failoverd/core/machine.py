@@ -1,0 +1,320 @@
+"""The one transition table, and `advance()`, which applies it.
+
+The rules, in plain sentences:
+
+1. keepalived's newest word sets the target: MASTER asks for ACTIVE, every other word for STANDBY.
+2. The target is a hint: guards may turn the direction of the plan to STANDBY, and give their reason.
+3. A VIP that disagrees with the target has `vip_timeout` to agree; meanwhile no step starts, and none is undone.
+4. The planner names the steps that can run now; each outcome comes back as an event, and the plan is made again.
+5. What was observed is believed, never an exit code. A step that ended where it should is done, however it ended.
+6. A step that did not is tried again `retries` times, with backoff; then the resource has given up.
+7. A step in flight is always awaited; what a later event wants is done after it, never on top of it.
+8. Whenever something looks wrong, keepalived's truth is asked for; an answer older than its last word is void.
+9. While nothing trustworthy says what this node should be, it is watched and nothing is done.
+
+A crash, a restart, an event in the middle of a transition and drift weeks later have no code of their own: they
+all change the target or an observation, and rule 4 does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from failoverd.core import guards, planner
+from failoverd.core.events import (
+    Alarm,
+    Effect,
+    Event,
+    InstanceEvent,
+    KeepalivedSeen,
+    Reasserted,
+    Reloaded,
+    ResourceObserved,
+    StepEnded,
+    Tick,
+    TruthTold,
+    VipSeen,
+    VrrpChanged,
+)
+from failoverd.core.model import (
+    Config,
+    Ending,
+    InstanceSpec,
+    InstanceState,
+    Keepalived,
+    Level,
+    Observation,
+    Outcome,
+    Phase,
+    ResourceState,
+    State,
+    Target,
+    Vip,
+    VrrpState,
+)
+from failoverd.core.settle import settle, unconfirmed
+from failoverd.core.turn import Turn
+
+
+class IllegalEvent(Exception):
+    """An event that only a bug of ours can make. The state is as it was."""
+
+
+# ---------------------------------------------------------------- the rules, one per kind of event
+
+
+def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> InstanceState:
+    return _obey(turn, instance, event.state, f"keepalived said {event.state.value}")
+
+
+def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
+    changed = instance.target is not word.target
+    instance = replace(instance, vrrp=word, target=word.target, words=instance.words + 1)
+    if not changed:
+        return replace(instance, cause=cause)
+    instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
+    return unconfirmed(turn.begin(instance, word.target, cause))
+
+
+def _verify(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceState:
+    turn.cause = "keepalived heard another MASTER of lower priority: verifying everything"
+    turn.ask(instance)
+    return unconfirmed(instance)
+
+
+def _inquire(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceState:
+    turn.ask(instance)
+    return instance
+
+
+def _adopt(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
+    """In UNKNOWN: believe what agrees with the VIPs."""
+    if event.words != instance.words:
+        return instance
+    found = guards.truth(instance, event.dbus, event.stored)
+    if isinstance(found, str):
+        return replace(instance, reason=found)
+    return _obey(turn, instance, found, f"found {found.value} at start")
+
+
+def _correct(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
+    """Elsewhere: only keepalived itself can contradict its own last word."""
+    if event.words != instance.words or event.dbus in (None, instance.vrrp):
+        return instance
+    assert event.dbus is not None
+    return _obey(turn, instance, event.dbus, f"keepalived's D-Bus says {event.dbus.value}; its event was missed")
+
+
+def _see_vip(turn: Turn, instance: InstanceState, event: VipSeen) -> InstanceState:
+    if instance.vips[event.vip] is event.present:
+        return instance
+    agreed = guards.vip_problem(instance) is None
+    instance = replace(instance, vips={**instance.vips, event.vip: event.present})
+    problem = guards.vip_problem(instance)
+    turn.cause = f"{event.vip.address} {'came to' if event.present else 'left'} {event.vip.interface}"
+    if agreed and problem is not None:
+        instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
+    return instance
+
+
+def _see_vip_and_ask(turn: Turn, instance: InstanceState, event: VipSeen) -> InstanceState:
+    turn.ask(instance)
+    return _see_vip(turn, instance, event)
+
+
+def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) -> InstanceState:
+    """The word of a keepalived that died does not bind the next one."""
+    turn.cause = f"keepalived is {event.condition.value}"
+    back = turn.state.keepalived is Keepalived.GONE and event.condition is Keepalived.RUNNING
+    if not back or instance.target is not Target.ACTIVE:
+        return instance
+    if instance.transition is not None:
+        instance = turn.end(instance, Ending.OVERTAKEN, turn.cause)
+    turn.ask(instance)
+    reason = "keepalived was started again and has not spoken yet"
+    return replace(instance, vrrp=None, target=None, direction=None, reason=reason)
+
+
+def _learn(turn: Turn, instance: InstanceState, event: ResourceObserved) -> InstanceState:
+    resource = instance.resources[event.resource]
+    if resource.look is None or resource.look.id != event.look:
+        return instance  # a step began meanwhile, or the look was overdue
+    turn.cause = f"{event.resource} was observed {event.seen.level.value}"
+    if event.seen.detail:
+        turn.cause += f": {event.seen.detail}"
+    return _with(instance, event.resource, _seen(turn, replace(resource, look=None), event.seen, instance.direction))
+
+
+def _seen(turn: Turn, resource: ResourceState, seen: Observation, direction: Target | None) -> ResourceState:
+    since = resource.since if seen.level is resource.seen.level else turn.now
+    resource = replace(resource, seen=seen, since=since, confirmed=True)
+    if direction is not None and seen.level is planner.GOAL[direction]:
+        return replace(resource, attempts=0, not_before=0.0, failure="", given_up=False)
+    return resource
+
+
+def _finish(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceState:
+    resource = instance.resources[event.resource]
+    step = resource.step
+    if step is None or step.id != event.step:
+        raise IllegalEvent(f"{event} ends a step that does not run")
+    turn.cause = f"{event.resource}: its {step.verb.value} step came back"
+    if event.seen.alarm:
+        turn.effects.append(Alarm(instance=instance.spec.name, text=f"{event.resource}: {event.seen.alarm}"))
+    resource = _seen(turn, replace(resource, step=None, given_up=False), event.seen, instance.direction)
+    direction = Target.ACTIVE if step.verb is planner.VERB[Target.ACTIVE] else Target.STANDBY
+    if direction is instance.direction and event.seen.level is not planner.GOAL[direction]:
+        resource = _failed(turn, resource, event)
+    return _with(instance, event.resource, resource)
+
+
+def _failed(turn: Turn, resource: ResourceState, event: StepEnded) -> ResourceState:
+    attempts = resource.attempts + 1
+    seen = f"observed {event.seen.level.value}" + (f" ({event.seen.detail})" if event.seen.detail else "")
+    reason = f"{event.reason}; {seen}" if event.reason else seen
+    resource = replace(resource, attempts=attempts, failure=reason)
+    if event.outcome is Outcome.HUNG or attempts > resource.spec.retries:
+        return replace(resource, given_up=True)
+    return replace(resource, not_before=turn.now + planner.backoff(resource.spec, attempts))
+
+
+def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
+    resources = {name: _overdue(turn, instance, r) for name, r in instance.resources.items()}
+    instance = replace(instance, resources=resources)
+    if turn.now < instance.next_check:
+        return instance
+    if instance.target is None or guards.vip_problem(instance) is not None:
+        turn.ask(instance)
+    turn.cause = "looked again"
+    return replace(
+        instance,
+        next_check=turn.now + turn.state.config.check_interval,
+        resources={name: turn.look(instance, name, r) for name, r in instance.resources.items()},
+    )
+
+
+def _overdue(turn: Turn, instance: InstanceState, resource: ResourceState) -> ResourceState:
+    if resource.step is not None and not resource.step.overdue and turn.now >= resource.step.deadline:
+        step = replace(resource.step, overdue=True)
+        return replace(resource, step=step, given_up=True, failure=f"its {step.verb.value} step never came back")
+    if resource.look is not None and turn.now >= resource.look.deadline:
+        turn.cause = f"looking at {resource.spec.name} took too long"
+        seen = Observation(level=Level.UNKNOWN, detail="looking at it took too long")
+        return _seen(turn, replace(resource, look=None), seen, instance.direction)
+    return resource
+
+
+def _with(instance: InstanceState, name: str, resource: ResourceState) -> InstanceState:
+    return replace(instance, resources={**instance.resources, name: resource})
+
+
+Rule = Callable[[Turn, InstanceState, Any], InstanceState]
+
+_ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
+    VrrpChanged: _follow,
+    Reasserted: _verify,
+    TruthTold: _correct,
+    VipSeen: _see_vip,
+    KeepalivedSeen: _see_keepalived,
+    ResourceObserved: _learn,
+    StepEnded: _finish,
+    Tick: _wake,
+}
+
+#: The one table: what every kind of event does in every phase.
+TABLE: Mapping[Phase, Mapping[type[InstanceEvent], Rule]] = {
+    Phase.UNKNOWN: {**_ANYWHERE, Reasserted: _inquire, TruthTold: _adopt, VipSeen: _see_vip_and_ask},
+    Phase.STANDBY: {**_ANYWHERE, Reasserted: _inquire},
+    Phase.PROMOTING: _ANYWHERE,
+    Phase.ACTIVE: _ANYWHERE,
+    Phase.DEMOTING: {**_ANYWHERE, Reasserted: _inquire},
+    Phase.REFUSED: _ANYWHERE,
+    Phase.FAILED: _ANYWHERE,
+}
+
+
+def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
+    """The state after `event`, and what is to be done. Raises IllegalEvent for what only a bug can send."""
+    turn = Turn(state, now)
+    if isinstance(event, Reloaded):
+        _reload(turn, event.config)
+    else:
+        for name in _concerned(state, event):
+            instance = turn.state.instances[name]
+            turn.put(name, TABLE[instance.phase][type(event)](turn, instance, event))
+        if isinstance(event, KeepalivedSeen):
+            turn.state = replace(turn.state, keepalived=event.condition)
+    for name in turn.state.instances:
+        turn.put(name, settle(turn, turn.state.instances[name]))
+    return turn.state, tuple(turn.effects)
+
+
+def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
+    """The instances that the event is for. What is no longer configured concerns nobody."""
+    match event:
+        case ResourceObserved() | StepEnded():
+            if event.instance in state.instances and event.resource in state.instances[event.instance].resources:
+                yield event.instance
+        case VrrpChanged() | Reasserted() | TruthTold():
+            if event.instance in state.instances:
+                yield event.instance
+        case VipSeen():
+            yield from (name for name, instance in state.instances.items() if event.vip in instance.vips)
+        case KeepalivedSeen() | Tick():
+            yield from state.instances
+
+
+def _reload(turn: Turn, config: Config) -> None:
+    """Take over what the new configuration has in common with the old one, and look at everything again."""
+    turn.cause = "the configuration was read"
+    old = turn.state.instances
+    for name, instance in old.items():
+        if name not in config.instances and instance.transition is not None:
+            turn.end(instance, Ending.OVERTAKEN, "it is no longer configured")
+    turn.state = replace(turn.state, config=config, instances={})
+    for name, spec in config.instances.items():
+        turn.put(name, _configured(turn, old.get(name), spec))
+
+
+def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> InstanceState:
+    next_check = turn.now + turn.state.config.check_interval
+    if old is None:
+        resources = {name: ResourceState(spec=r, since=turn.now) for name, r in spec.resources.items()}
+        vips: dict[Vip, bool | None] = dict.fromkeys(spec.vips)
+        reason = "nothing is known yet"
+        new = InstanceState(
+            spec=spec, since=turn.now, next_check=next_check, vips=vips, resources=resources, reason=reason
+        )
+        turn.ask(new)
+    else:
+        resources = {
+            name: replace(old.resources[name], spec=r)
+            if name in old.resources and old.resources[name].spec.driver == r.driver
+            else ResourceState(spec=r, since=turn.now)
+            for name, r in spec.resources.items()
+        }
+        vips = {vip: old.vips.get(vip) for vip in spec.vips}
+        deadline = turn.now + spec.vip_timeout
+        new = unconfirmed(
+            replace(old, spec=spec, next_check=next_check, vips=vips, resources=resources, vip_deadline=deadline)
+        )
+    looked = {name: turn.look(new, name, r) for name, r in new.resources.items()}
+    return replace(new, resources=looked)
+
+
+def next_deadline(state: State, now: float) -> float | None:
+    """When `advance` wants a Tick, if nothing else happens before; None when it needs none."""
+    times: list[float] = []
+    for instance in state.instances.values():
+        times.append(instance.next_check)
+        if guards.vip_problem(instance) is not None:
+            times.append(instance.vip_deadline)
+        for resource in instance.resources.values():
+            times.append(resource.not_before)
+            if resource.step is not None:
+                times.append(resource.step.deadline)
+            if resource.look is not None:
+                times.append(resource.look.deadline)
+    return min((time for time in times if time > now), default=None)

@@ -1,0 +1,244 @@
+"""The things that the core decides about, as frozen data.
+
+All times are seconds on one monotonic clock that the caller passes in; all durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Seconds that the forced rung of a deactivation has, after `ResourceSpec.stop_timeout` was not enough.
+FORCED_STOP = 10.0
+
+
+class VrrpState(enum.Enum):
+    """What keepalived said of an instance, in keepalived's words."""
+
+    MASTER = "MASTER"
+    BACKUP = "BACKUP"
+    FAULT = "FAULT"
+    STOP = "STOP"
+    DELETED = "DELETED"
+
+    @property
+    def target(self) -> Target:
+        """MASTER asks for ACTIVE, every other word for STANDBY."""
+        return Target.ACTIVE if self is VrrpState.MASTER else Target.STANDBY
+
+
+class Target(enum.Enum):
+    """What failoverd wants of an instance on this node."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+
+
+class Phase(enum.Enum):
+    """Where an instance stands, in one word."""
+
+    UNKNOWN = "unknown"  # nothing trustworthy says what this node should be: watch, do nothing
+    STANDBY = "standby"
+    PROMOTING = "promoting"
+    ACTIVE = "active"
+    DEMOTING = "demoting"
+    REFUSED = "refused"  # MASTER, but a guard said no
+    FAILED = "failed"
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is under way, and nothing will be by itself."""
+        return self not in (Phase.PROMOTING, Phase.DEMOTING)
+
+
+class Keepalived(enum.Enum):
+    """keepalived's processes, as seen. STOPPED: there, but frozen (SIGSTOP). GONE: they were there and died."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+class Level(enum.Enum):
+    """What was observed of a resource. UNKNOWN: the observation could not be made."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Verb(enum.Enum):
+    """The two verbs of every driver."""
+
+    ACTIVATE = "activate"
+    DEACTIVATE = "deactivate"
+
+
+class Outcome(enum.Enum):
+    """How a step ended. HUNG: the tool outlived its deadline and could not be killed."""
+
+    DONE = "done"
+    FAILED = "failed"
+    TIMED_OUT = "timed-out"
+    HUNG = "hung"
+
+
+class Ending(enum.Enum):
+    """How a transition ended."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+    REFUSED = "refused"
+    FAILED = "failed"
+    OVERTAKEN = "overtaken"  # a later event came before it had settled
+
+
+class OnFailure(enum.Enum):
+    """What a resource that would not activate means for the rest of its instance."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a driver saw. `detail` is one line for a person; `alarm`, when set, is one that must be acted on."""
+
+    level: Level
+    detail: str = ""
+    alarm: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vip:
+    """A virtual address as configured, e.g. ``192.0.2.1/24`` on ``vlan10``."""
+
+    address: str
+    interface: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSpec:
+    """One resource of one instance, as this node is to carry it. Durations in seconds."""
+
+    name: str
+    driver: str
+    needs: frozenset[str] = frozenset()
+    timeout: float = 30.0
+    stop_timeout: float = 30.0
+    retries: int = 2
+    backoff: float = 1.0
+    on_failure: OnFailure = OnFailure.STOP
+
+    def deadline(self, verb: Verb) -> float:
+        """How long one step may take, in seconds: a deactivation has its graceful rung, then its forced one."""
+        return self.timeout if verb is Verb.ACTIVATE else self.stop_timeout + FORCED_STOP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSpec:
+    """One instance: its addresses, how long (s) to wait for them after MASTER, and its resources by name."""
+
+    name: str
+    vips: tuple[Vip, ...] = ()
+    vip_timeout: float = 5.0
+    resources: Mapping[str, ResourceSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The configuration as the core sees it: this node only.
+
+    `parallel`: how many steps may run at once on the node. `check_interval`: seconds between two looks
+    at a resource that nothing happens to.
+    """
+
+    instances: Mapping[str, InstanceSpec] = field(default_factory=dict)
+    parallel: int = 128
+    check_interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An activation or deactivation in flight. `overdue`: its deadline passed without a report."""
+
+    id: int
+    verb: Verb
+    deadline: float
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """An observation that was asked for and has not come back."""
+
+    id: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceState:
+    """What is known of one resource, and what is being done about it.
+
+    `confirmed`: the level was observed since this transition began, so the plan may build on it.
+    `attempts`: failed steps in the present direction; `not_before`: when the next may start.
+    `failure`: why the last step in the present direction failed, empty when none did. `given_up`: no further
+    step is tried in the present direction.
+    """
+
+    spec: ResourceSpec
+    seen: Observation = Observation(level=Level.UNKNOWN, detail="not observed yet")
+    since: float
+    confirmed: bool = False
+    step: Step | None = None
+    look: Look | None = None
+    attempts: int = 0
+    not_before: float = 0.0
+    failure: str = ""
+    given_up: bool = False
+
+    def rests_at(self, level: Level) -> bool:
+        """It was observed at `level` and nothing runs on it."""
+        return self.step is None and self.confirmed and self.seen.level is level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceState:
+    """What is known of one instance.
+
+    `vrrp`: keepalived's last word, None when it has not spoken. `target`: None while nothing trustworthy says
+    what it should be. `vips`: True on its interface and usable, False not, None not observed.
+    `vip_deadline`: until when the VIPs may disagree with the target. `words`: how many words of keepalived were
+    followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
+    when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
+    the target. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
+    """
+
+    spec: InstanceSpec
+    since: float
+    next_check: float
+    vips: Mapping[Vip, bool | None]
+    resources: Mapping[str, ResourceState]
+    vrrp: VrrpState | None = None
+    target: Target | None = None
+    direction: Target | None = None
+    phase: Phase = Phase.UNKNOWN
+    reason: str = ""
+    cause: str = ""
+    words: int = 0
+    vip_deadline: float = 0.0
+    alarm: str = ""
+    transition: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The node. `keepalived` is None when its processes were never seen. The `next_` numbers are not used yet."""
+
+    config: Config
+    instances: Mapping[str, InstanceState]
+    keepalived: Keepalived | None = None
+    next_transition: int = 1
+    next_step: int = 1

@@ -1,0 +1,131 @@
+"""Which steps may run now, in both directions.
+
+* Towards ACTIVE a resource is activated when all that it needs rests at ACTIVE.
+* Towards STANDBY a resource is deactivated when all that needs it rests at STANDBY.
+* An UNKNOWN level is neither: it is activated towards ACTIVE, and deactivated towards STANDBY.
+* A resource that gave up stays as it is. Where its `on_failure` is STOP, nothing else is activated either;
+  deactivation never stops for another's failure, only for the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from failoverd.core.model import (
+    InstanceSpec,
+    Level,
+    OnFailure,
+    ResourceSpec,
+    ResourceState,
+    Target,
+    Verb,
+)
+
+#: Longest pause between two attempts, in seconds.
+LONGEST_BACKOFF = 30.0
+
+GOAL = {Target.ACTIVE: Level.ACTIVE, Target.STANDBY: Level.STANDBY}
+VERB = {Target.ACTIVE: Verb.ACTIVATE, Target.STANDBY: Verb.DEACTIVATE}
+
+
+def before(resources: Mapping[str, ResourceSpec], direction: Target) -> dict[str, frozenset[str]]:
+    """For each resource, those that must rest at the goal before it may move."""
+    if direction is Target.ACTIVE:
+        return {name: spec.needs for name, spec in resources.items()}
+    needed_by: dict[str, set[str]] = {name: set() for name in resources}
+    for name, spec in resources.items():
+        for need in spec.needs:
+            needed_by[need].add(name)
+    return {name: frozenset(others) for name, others in needed_by.items()}
+
+
+def backoff(spec: ResourceSpec, attempts: int) -> float:
+    """Seconds to wait after the `attempts`-th failure."""
+    return min(spec.backoff * 2.0 ** (attempts - 1), LONGEST_BACKOFF)
+
+
+def stopped(resources: Mapping[str, ResourceState], direction: Target) -> bool:
+    """A failure that says stop keeps everything else from being activated."""
+    return direction is Target.ACTIVE and any(
+        r.given_up and r.spec.on_failure is OnFailure.STOP for r in resources.values()
+    )
+
+
+def candidates(resources: Mapping[str, ResourceState], direction: Target) -> list[str]:
+    """The resources that are next in order: they may move now, or as soon as their backoff is over."""
+    if stopped(resources, direction):
+        return []
+    goal = GOAL[direction]
+    resting = {name for name, r in resources.items() if r.rests_at(goal)}
+    order = before({name: r.spec for name, r in resources.items()}, direction)
+    return [
+        name
+        for name, r in resources.items()
+        if name not in resting
+        and r.step is None
+        and not r.given_up
+        and (r.confirmed or r.seen.level is not goal)
+        and order[name] <= resting
+    ]
+
+
+def ready(resources: Mapping[str, ResourceState], direction: Target, now: float) -> list[str]:
+    """The resources on which a step may start at `now`."""
+    return [name for name in candidates(resources, direction) if resources[name].not_before <= now]
+
+
+def pending(resources: Mapping[str, ResourceState], direction: Target) -> bool:
+    """Something runs, is being confirmed, or will be tried: the transition has not settled."""
+    goal = GOAL[direction]
+    if any(r.step is not None and not r.step.overdue for r in resources.values()):
+        return True
+    if any(not r.confirmed and r.seen.level is goal and not r.given_up for r in resources.values()):
+        return True
+    return bool(candidates(resources, direction))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One line of a plan. `wave`: 1 for what starts at once; `worst_case`: seconds, all retries included."""
+
+    wave: int
+    resource: str
+    verb: Verb
+    after: frozenset[str]
+    worst_case: float
+
+
+def worst_case(spec: ResourceSpec, verb: Verb) -> float:
+    """Seconds until the step has succeeded or given up, at the latest."""
+    pauses = sum(backoff(spec, attempt) for attempt in range(1, spec.retries + 1))
+    return spec.deadline(verb) * (spec.retries + 1) + pauses
+
+
+def schedule(spec: InstanceSpec, direction: Target) -> tuple[list[Planned], float]:
+    """The whole plan in order, and the worst case of its longest path in seconds."""
+    verb = VERB[direction]
+    order = before(spec.resources, direction)
+    wave: dict[str, int] = {}
+    ends: dict[str, float] = {}
+
+    def visit(names: Iterable[str]) -> None:
+        for name in names:
+            if name not in wave:
+                visit(sorted(order[name]))
+                wave[name] = 1 + max((wave[other] for other in order[name]), default=0)
+                start = max((ends[other] for other in order[name]), default=0.0)
+                ends[name] = start + worst_case(spec.resources[name], verb)
+
+    visit(spec.resources)
+    lines = [
+        Planned(
+            wave=wave[name],
+            resource=name,
+            verb=verb,
+            after=order[name],
+            worst_case=worst_case(spec.resources[name], verb),
+        )
+        for name in sorted(spec.resources, key=lambda n: wave[n])
+    ]
+    return lines, max(ends.values(), default=0.0)

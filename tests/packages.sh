@@ -1,0 +1,46 @@
+#!/bin/sh
+# Install what the tests, the demo and the bench need from Debian (12 or 13), and start none of it: the daemons run
+# in laboratories only. Does nothing, and needs no root, when everything is there.
+set -eu
+
+packages="
+    python3-venv python3-pyroute2 python3-systemd python3-pydbus python3-psutil python3-structlog
+    python3-jsonschema python3-rich
+    keepalived bird2 frr systemd dbus iproute2 util-linux procps shellcheck perl-base
+"
+# Compilers and headers, for the newest releases from PyPI.
+[ "${1:-}" != newest ] || packages="$packages gcc pkg-config python3-dev libsystemd-dev libgirepository1.0-dev libcairo2-dev"
+daemons="keepalived bird frr"
+
+missing=""
+for package in $packages; do
+    case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+    "install ok installed") ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "not root: please run 'apt-get install$missing' first" >&2
+    exit 1
+fi
+echo "installing:$missing"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # the names are to be split
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# What is new here must not start at the next boot of this machine either.
+if [ -d /run/systemd/system ]; then
+    for daemon in $daemons; do
+        case " $missing " in
+        *" $daemon"*) systemctl disable --quiet "$daemon.service" || true ;;
+        esac
+    done
+fi

@@ -1,0 +1,411 @@
+"""The stories of the transition table, told one by one; the interleavings are in test_properties.py."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import replace
+
+import pytest
+
+from failoverd.core import events, machine
+from failoverd.core.events import (
+    KeepalivedSeen,
+    Reasserted,
+    Reloaded,
+    RunStep,
+    StepEnded,
+    TransitionEnded,
+    TransitionStarted,
+    TruthTold,
+)
+from failoverd.core.model import (
+    Config,
+    Ending,
+    Keepalived,
+    Level,
+    Observation,
+    OnFailure,
+    Outcome,
+    Phase,
+    Target,
+    Verb,
+    VrrpState,
+)
+from tests.unit.core.world import VIP, World, config, resource
+
+DISK, GUEST, ROUTE = ("VI_1", "disk"), ("VI_1", "guest"), ("VI_1", "route")
+CHAIN = (resource("disk"), resource("guest", "disk"), resource("route", "guest"))
+
+
+def standby(*resources: object, **options: object) -> World:
+    """A node that has settled as standby."""
+    world = World(config=config(*resources, **options))  # type: ignore[arg-type]
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    return world
+
+
+def active(*resources: object, **options: object) -> World:
+    world = standby(*resources, **options)
+    world.say(VrrpState.MASTER)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    return world
+
+
+def running(world: World) -> list[tuple[str, Verb]]:
+    return [(name, step.verb) for (_, name), step in world.steps.items()]
+
+
+def test_the_table_handles_every_event_in_every_phase() -> None:
+    kinds = set(typing.get_args(events.InstanceEvent))
+    assert set(machine.TABLE) == set(Phase)
+    for phase, rules in machine.TABLE.items():
+        assert set(rules) == kinds, phase
+
+
+def test_promotion_follows_needs_and_demotion_is_its_mirror() -> None:
+    world = standby(*CHAIN)
+    world.log.clear()
+    world.say(VrrpState.MASTER)
+    world.settle()
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    steps = [(e.verb, e.resource) for e in world.log if isinstance(e, RunStep)]
+    assert steps == [
+        (Verb.ACTIVATE, "disk"),
+        (Verb.ACTIVATE, "guest"),
+        (Verb.ACTIVATE, "route"),
+        (Verb.DEACTIVATE, "route"),
+        (Verb.DEACTIVATE, "guest"),
+        (Verb.DEACTIVATE, "disk"),
+    ]
+
+
+def test_independent_resources_move_in_parallel() -> None:
+    world = standby(*(resource(f"r{n}") for n in range(100)))
+    world.say(VrrpState.MASTER)
+    assert len(world.steps) == 100
+
+
+def test_the_node_runs_no_more_steps_than_it_is_told() -> None:
+    world = standby(*(resource(f"r{n}") for n in range(10)), parallel=3)
+    world.say(VrrpState.MASTER)
+    assert len(world.steps) == 3
+    world.end_step(next(iter(world.steps)))
+    assert len(world.steps) == 3
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+
+
+@pytest.mark.parametrize("word", [w for w in VrrpState if w is not VrrpState.MASTER])
+def test_every_other_word_asks_for_standby(word: VrrpState) -> None:
+    world = active(*CHAIN)
+    world.say(word)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    assert set(world.actual.values()) == {Level.STANDBY}
+
+
+def test_backup_in_the_middle_of_a_promotion_awaits_the_step_and_undoes_it() -> None:
+    world = standby(*CHAIN)
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK)
+    assert running(world) == [("guest", Verb.ACTIVATE)]
+    world.say(VrrpState.BACKUP)
+    assert running(world) == [("guest", Verb.ACTIVATE)], "neither killed nor overlapped"
+    world.end_look(ROUTE)  # it was never touched; it is confirmed before what it needs may go
+    world.end_step(GUEST)
+    assert running(world) == [("guest", Verb.DEACTIVATE)]
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    endings = [e.ending for e in world.log if isinstance(e, TransitionEnded)]
+    assert endings[-2:] == [Ending.OVERTAKEN, Ending.STANDBY]
+
+
+def test_fifty_flaps_end_where_the_last_word_says() -> None:
+    world = standby(*CHAIN)
+    for _ in range(50):
+        world.say(VrrpState.MASTER)
+        world.say(VrrpState.BACKUP)
+    world.say(VrrpState.MASTER)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert set(world.actual.values()) == {Level.ACTIVE}
+
+
+def test_a_failed_step_is_tried_again_later_and_then_given_up() -> None:
+    world = standby(resource("disk", retries=2, backoff=1.0))
+    world.say(VrrpState.MASTER)
+    starts = [world.now]
+    for _ in range(2):
+        world.end_step(DISK, Outcome.FAILED, works=False)
+        assert not world.steps
+        assert world.instance.phase is Phase.PROMOTING
+        assert "it failed" in world.instance.reason
+        while not world.steps:
+            assert world.tick()
+        starts.append(world.now)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert world.instance.phase is Phase.FAILED
+    assert world.instance.alarm == "disk: it failed; observed standby"
+    assert [after - before for before, after in zip(starts, starts[1:], strict=False)] == [1.0, 2.0]
+
+
+def test_a_failure_stops_the_others_or_does_not() -> None:
+    for choice, expected, phase in (
+        (OnFailure.STOP, Level.STANDBY, Phase.FAILED),
+        (OnFailure.CONTINUE, Level.ACTIVE, Phase.ACTIVE),
+    ):
+        world = standby(resource("web", retries=0, on_failure=choice), *CHAIN)
+        world.say(VrrpState.MASTER)
+        world.end_step(("VI_1", "web"), Outcome.FAILED, works=False)
+        world.settle()
+        assert world.actual[ROUTE] is expected
+        assert world.instance.phase is phase
+        assert world.instance.alarm.startswith("web: it failed")
+
+
+def test_what_was_observed_is_believed_not_the_outcome() -> None:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK, Outcome.TIMED_OUT)
+    assert world.instance.phase is Phase.ACTIVE
+    world.say(VrrpState.BACKUP)
+    world.end_step(DISK, Outcome.DONE, works=False)
+    assert world.instance.phase is Phase.DEMOTING
+
+
+def test_an_unknown_level_is_neither_up_nor_down() -> None:
+    world = standby(resource("disk", retries=0), resource("guest", "disk", retries=0))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK, seen=Level.UNKNOWN)
+    assert running(world) == []
+    assert world.instance.phase is Phase.FAILED, "not up: what needs it does not start"
+    world.say(VrrpState.BACKUP)
+    world.end_look(GUEST)
+    assert running(world) == [("disk", Verb.DEACTIVATE)], "not down: it is stopped"
+
+
+def test_a_hung_tool_is_not_tried_again() -> None:
+    world = standby(resource("disk", retries=5))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK, Outcome.HUNG, works=False)
+    assert world.instance.phase is Phase.FAILED
+
+
+def test_a_step_that_never_comes_back_does_not_keep_the_node_from_settling() -> None:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER)
+    while world.instance.phase is Phase.PROMOTING:
+        assert world.tick()
+    assert world.instance.phase is Phase.FAILED
+    assert "never came back" in world.instance.alarm
+    world.say(VrrpState.BACKUP)
+    assert running(world) == [("disk", Verb.ACTIVATE)], "nothing is started on top of it"
+    world.end_step(DISK)
+    assert running(world) == [("disk", Verb.DEACTIVATE)]
+
+
+def test_an_answer_that_nobody_asked_for_is_our_bug_and_changes_nothing() -> None:
+    world = standby(resource("disk"))
+    before = world.state
+    event = StepEnded(
+        instance="VI_1",
+        resource="disk",
+        step=999,
+        outcome=Outcome.DONE,
+        reason="",
+        seen=Observation(level=Level.ACTIVE),
+    )
+    with pytest.raises(machine.IllegalEvent):
+        machine.advance(before, event, world.now)
+    assert world.state is before
+
+
+# ---------------------------------------------------------------- the VIP
+
+
+def test_master_waits_for_the_vip_and_is_refused_without() -> None:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER, vip=False)
+    assert world.instance.phase is Phase.PROMOTING
+    assert world.instance.reason == "waiting: 192.0.2.1/32 is not on eth0"
+    assert not world.steps
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
+    assert world.instance.alarm == "MASTER, but 192.0.2.1/32 is not on eth0"
+    world.move_vip(VIP, present=True)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+
+
+def test_a_vip_that_goes_has_time_to_come_back() -> None:
+    world = active(resource("disk"))
+    world.move_vip(VIP, present=False)
+    assert world.instance.phase is Phase.ACTIVE
+    world.move_vip(VIP, present=True)
+    assert world.instance.phase is Phase.ACTIVE
+    world.move_vip(VIP, present=False)
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
+    assert world.actual[DISK] is Level.STANDBY
+
+
+def test_a_vip_that_stays_after_backup_is_said_aloud() -> None:
+    world = active(resource("disk"))
+    world.say(VrrpState.BACKUP, vip=True)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    while not world.instance.alarm:
+        assert world.tick()
+    assert world.instance.alarm == "BACKUP, but 192.0.2.1/32 is still on eth0"
+
+
+def test_an_instance_without_vips_is_believed_at_once() -> None:
+    world = standby(resource("disk"), vips=())
+    world.say(VrrpState.MASTER)
+    assert running(world) == [("disk", Verb.ACTIVATE)]
+
+
+# ---------------------------------------------------------------- keepalived itself
+
+
+def test_a_keepalived_that_was_killed_leaves_a_fault_and_no_active_resource() -> None:
+    world = active(*CHAIN)
+    world.keepalived = Keepalived.GONE
+    world.send(KeepalivedSeen(condition=Keepalived.GONE))
+    world.settle()
+    assert world.instance.phase is Phase.FAILED
+    assert "keepalived is gone and 192.0.2.1/32 is still on eth0" in world.instance.alarm
+    assert set(world.actual.values()) == {Level.STANDBY}
+    world.keepalived = Keepalived.RUNNING
+    world.send(KeepalivedSeen(condition=Keepalived.RUNNING))
+    assert world.instance.phase is Phase.UNKNOWN, "the dead one's word does not bind the new one"
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+
+
+def test_a_frozen_keepalived_is_refused_until_it_goes_on() -> None:
+    world = active(resource("disk"))
+    for condition, phase in ((Keepalived.STOPPED, Phase.REFUSED), (Keepalived.RUNNING, Phase.ACTIVE)):
+        world.keepalived = condition
+        world.send(KeepalivedSeen(condition=condition))
+        world.settle()
+        assert world.instance.phase is phase
+
+
+def test_a_reassertion_verifies_everything() -> None:
+    world = active(*CHAIN)
+    world.actual[GUEST] = Level.STANDBY
+    world.send(Reasserted(instance="VI_1"))
+    assert set(world.looks) == {DISK, GUEST, ROUTE}
+    world.settle()
+    assert world.actual[GUEST] is Level.ACTIVE
+
+
+# ---------------------------------------------------------------- truth at start, drift, reload
+
+
+@pytest.mark.parametrize(
+    ("dbus", "stored", "vip", "phase"),
+    [
+        (VrrpState.MASTER, None, True, Phase.ACTIVE),
+        (VrrpState.MASTER, VrrpState.BACKUP, True, Phase.ACTIVE),
+        (VrrpState.MASTER, None, False, Phase.UNKNOWN),
+        (VrrpState.BACKUP, VrrpState.MASTER, False, Phase.STANDBY),
+        (VrrpState.BACKUP, VrrpState.MASTER, True, Phase.UNKNOWN),
+        (None, VrrpState.MASTER, True, Phase.ACTIVE),
+        (None, VrrpState.MASTER, False, Phase.UNKNOWN),
+        (None, VrrpState.BACKUP, False, Phase.STANDBY),
+        (None, VrrpState.BACKUP, True, Phase.UNKNOWN),
+        (None, None, True, Phase.UNKNOWN),
+        (None, None, False, Phase.UNKNOWN),
+    ],
+)
+def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vip: bool, phase: Phase) -> None:
+    world = World(config=config(resource("disk")), vips={VIP: vip})
+    world.send(TruthTold(instance="VI_1", words=0, dbus=dbus, stored=stored))
+    world.questions.clear()
+    world.settle()
+    assert world.instance.phase is phase
+    if phase is Phase.UNKNOWN:
+        assert "waiting for an event" in world.instance.reason
+        assert not any(isinstance(e, RunStep) for e in world.log), "it watches and does nothing"
+
+
+def test_an_answer_older_than_the_last_word_is_void() -> None:
+    world = standby(resource("disk"))
+    asked = world.instance.words
+    world.say(VrrpState.MASTER)
+    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None))
+    assert world.instance.target is Target.ACTIVE
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None))
+    assert world.instance.target is Target.STANDBY
+
+
+def test_drift_is_seen_and_mended() -> None:
+    world = active(*CHAIN)
+    world.actual[ROUTE] = Level.STANDBY
+    world.log.clear()
+    while not world.looks:
+        assert world.tick()
+    world.settle()
+    assert world.actual[ROUTE] is Level.ACTIVE
+    causes = [e.cause for e in world.log if isinstance(e, TransitionStarted)]
+    assert causes == ["route was observed standby"]
+
+
+def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -> None:
+    for done in range(4):
+        world = standby(*CHAIN)
+        world.say(VrrpState.MASTER)
+        for _ in range(done):
+            world.end_step(next(iter(world.steps)))
+        world.start()
+        world.settle()
+        assert world.instance.phase is Phase.ACTIVE
+        assert set(world.actual.values()) == {Level.ACTIVE}
+
+
+def test_a_reload_looks_at_everything_and_renews_hope() -> None:
+    world = standby(resource("disk", retries=0))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert world.instance.phase is Phase.FAILED
+    world.send(Reloaded(config=world.config))
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+
+
+def test_a_reload_may_add_and_remove() -> None:
+    world = active(*CHAIN)
+    smaller = config(resource("disk"), resource("extra"))
+    world.actual["VI_1", "extra"] = Level.STANDBY
+    world.send(Reloaded(config=smaller))
+    world.config = smaller
+    world.looks = {key: look for key, look in world.looks.items() if key[1] in ("disk", "extra")}
+    world.settle()
+    assert set(world.instance.resources) == {"disk", "extra"}
+    assert world.actual["VI_1", "extra"] is Level.ACTIVE
+    world.send(Reloaded(config=Config(instances={})))
+    assert not world.state.instances
+
+
+def test_the_answer_for_what_was_removed_is_dropped() -> None:
+    world = standby(*CHAIN)
+    world.say(VrrpState.MASTER)
+    step = world.steps[DISK]
+    world.steps.clear()
+    world.send(Reloaded(config=replace(world.config, instances={})))
+    event = StepEnded(
+        instance="VI_1",
+        resource="disk",
+        step=step.step,
+        outcome=Outcome.DONE,
+        reason="",
+        seen=Observation(level=Level.ACTIVE),
+    )
+    assert world.send(event) == []

@@ -1,0 +1,181 @@
+"""Arbitrary interleavings of events, outcomes, time-outs and restarts: the invariants hold after every step."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from failoverd.core.events import KeepalivedSeen, Reasserted, Reloaded
+from failoverd.core.model import (
+    Config,
+    InstanceSpec,
+    Keepalived,
+    Level,
+    OnFailure,
+    Outcome,
+    Phase,
+    ResourceSpec,
+    Target,
+    Vip,
+    VrrpState,
+)
+from tests.unit.core.world import World
+
+WORDS = st.sampled_from(list(VrrpState))
+VIPS = (Vip(address="192.0.2.1/32", interface="eth0"), Vip(address="2001:db8::1/128", interface="eth0"))
+
+
+@st.composite
+def resources(draw: st.DrawFn) -> dict[str, ResourceSpec]:
+    made: dict[str, ResourceSpec] = {}
+    for name in "abcde"[: draw(st.integers(0, 5))]:
+        needs = draw(st.frozensets(st.sampled_from(sorted(made)))) if made else frozenset()
+        made[name] = ResourceSpec(
+            name=name,
+            driver="exec",
+            needs=needs,
+            retries=draw(st.integers(0, 2)),
+            on_failure=draw(st.sampled_from(OnFailure)),
+        )
+    return made
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    instances = {
+        name: InstanceSpec(name=name, vips=draw(st.sampled_from([(), VIPS[:1], VIPS])), resources=draw(resources()))
+        for name in ["VI_1", "VI_2"][: draw(st.integers(1, 2))]
+    }
+    return Config(instances=instances, parallel=draw(st.sampled_from([1, 2, 128])))
+
+
+class Node(RuleBasedStateMachine):
+    world: World
+
+    @initialize(config=configs(), dbus=st.booleans())
+    def begin(self, config: Config, dbus: bool) -> None:
+        self.world = World(config=config, dbus=dbus)
+
+    @rule(data=st.data(), word=WORDS, vip=st.sampled_from([None, None, None, True, False]))
+    def keepalived_says(self, data: st.DataObject, word: VrrpState, vip: bool | None) -> None:
+        self.world.say(word, data.draw(st.sampled_from(sorted(self.world.config.instances))), vip=vip)
+
+    @rule(data=st.data())
+    def lower_priority_heard(self, data: st.DataObject) -> None:
+        self.world.send(Reasserted(instance=data.draw(st.sampled_from(sorted(self.world.config.instances)))))
+
+    @precondition(lambda self: self.world.vips)
+    @rule(data=st.data())
+    def vip_moves_by_itself(self, data: st.DataObject) -> None:
+        vip = data.draw(st.sampled_from(list(self.world.vips)))
+        self.world.move_vip(vip, present=not self.world.vips[vip])
+
+    @rule(condition=st.sampled_from(Keepalived))
+    def keepalived_is(self, condition: Keepalived) -> None:
+        if condition is not self.world.keepalived:
+            self.world.keepalived = condition
+            self.world.send(KeepalivedSeen(condition=condition))
+
+    @precondition(lambda self: self.world.steps)
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(Outcome),
+        works=st.booleans(),
+        seen=st.sampled_from([None, None, *Level]),
+    )
+    def step_ends(self, data: st.DataObject, outcome: Outcome, works: bool, seen: Level | None) -> None:
+        key = data.draw(st.sampled_from(list(self.world.steps)))
+        self.world.end_step(key, outcome, works=works, seen=seen)
+
+    @precondition(lambda self: self.world.steps)
+    @rule(data=st.data())
+    def step_succeeds(self, data: st.DataObject) -> None:
+        self.world.end_step(data.draw(st.sampled_from(list(self.world.steps))))
+
+    @precondition(lambda self: self.world.looks)
+    @rule(data=st.data(), seen=st.sampled_from([None, None, None, *Level]))
+    def look_ends(self, data: st.DataObject, seen: Level | None) -> None:
+        self.world.end_look(data.draw(st.sampled_from(list(self.world.looks))), seen)
+
+    @precondition(lambda self: self.world.questions)
+    @rule(data=st.data())
+    def truth_is_told(self, data: st.DataObject) -> None:
+        self.world.answer(data.draw(st.sampled_from(self.world.questions)))
+
+    @precondition(lambda self: self.world.actual)
+    @rule(data=st.data(), level=st.sampled_from([Level.ACTIVE, Level.STANDBY, Level.FAILED]))
+    def resource_drifts(self, data: st.DataObject, level: Level) -> None:
+        self.world.actual[data.draw(st.sampled_from(sorted(self.world.actual)))] = level
+
+    @rule()
+    def time_passes(self) -> None:
+        self.world.tick()
+
+    @rule()
+    def daemon_is_killed_and_started(self) -> None:
+        self.world.start()
+
+    @rule(drop=st.booleans())
+    def configuration_is_reloaded(self, drop: bool) -> None:
+        config = self.world.config
+        if drop and len(config.instances) > 1:
+            config = replace(config, instances={"VI_1": config.instances["VI_1"]})
+            self.world.steps = {k: s for k, s in self.world.steps.items() if k[0] == "VI_1"}
+            self.world.looks = {k: s for k, s in self.world.looks.items() if k[0] == "VI_1"}
+            self.world.actual = {k: s for k, s in self.world.actual.items() if k[0] == "VI_1"}
+            self.world.config = config
+        self.world.send(Reloaded(config=config))
+
+    @rule()
+    def everything_settles(self) -> None:
+        self.world.settle()
+        self.judge(self.world)
+
+    @rule()
+    def a_crash_ends_in_the_same_place(self) -> None:
+        """I6: settle as if nothing happened, and settle after a crash: the same phase, and the same levels."""
+        lived, crashed = copy.deepcopy(self.world), copy.deepcopy(self.world)
+        lived.settle()
+        crashed.start()
+        crashed.settle()
+        for name, instance in lived.state.instances.items():
+            other = crashed.state.instances[name]
+            gave_up = any(r.given_up for r in instance.resources.values())
+            if gave_up or Phase.UNKNOWN in (instance.phase, other.phase):
+                continue  # a restart renews hope, or the truth cannot be told
+            assert other.phase is instance.phase
+            assert other.target is instance.target
+
+    def judge(self, world: World) -> None:
+        """What a settled node looks like."""
+        for name, instance in world.state.instances.items():
+            levels = {r: world.told.get((name, r)) for r in instance.resources}
+            if instance.phase in (Phase.STANDBY, Phase.REFUSED):
+                assert all(level is Level.STANDBY for level in levels.values()), levels
+            if instance.phase is Phase.ACTIVE:
+                assert instance.vrrp is VrrpState.MASTER
+                lost = {r for r, state in instance.resources.items() if state.given_up}
+                assert all(
+                    level is Level.ACTIVE for r, level in levels.items() if r not in lost | blocked(instance.spec, lost)
+                )
+            if instance.phase is Phase.FAILED:
+                assert instance.alarm, "a failure is said aloud"
+            if instance.target is Target.STANDBY and instance.phase is not Phase.FAILED:
+                assert instance.phase is Phase.STANDBY
+
+
+def blocked(spec: InstanceSpec, lost: set[str]) -> set[str]:
+    """Those that need a lost one, near or far."""
+    found = set(lost)
+    for name, r in spec.resources.items():  # made in the order of their needs
+        if r.needs & found:
+            found.add(name)
+    return found
+
+
+Node.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestNode = Node.TestCase

@@ -1,0 +1,236 @@
+"""A small world for the core: what the resources really are, and what is in flight.
+
+It answers the core's effects when the test says so, and checks the invariants of DESIGN after every event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from failoverd.core import machine, planner
+from failoverd.core.events import (
+    Alarm,
+    Effect,
+    Event,
+    FindTruth,
+    KeepalivedSeen,
+    Observe,
+    Reloaded,
+    ResourceObserved,
+    RunStep,
+    StepEnded,
+    Tick,
+    TransitionEnded,
+    TransitionStarted,
+    TruthTold,
+    VipSeen,
+    VrrpChanged,
+)
+from failoverd.core.model import (
+    Config,
+    InstanceSpec,
+    InstanceState,
+    Keepalived,
+    Level,
+    Observation,
+    Outcome,
+    ResourceSpec,
+    State,
+    Target,
+    Verb,
+    Vip,
+    VrrpState,
+)
+
+VIP = Vip(address="192.0.2.1/32", interface="eth0")
+Key = tuple[str, str]
+
+
+def resource(name: str, *needs: str, **options: object) -> ResourceSpec:
+    return ResourceSpec(name=name, driver="exec", needs=frozenset(needs), **options)  # type: ignore[arg-type]
+
+
+def config(*resources: ResourceSpec, vips: tuple[Vip, ...] = (VIP,), parallel: int = 128) -> Config:
+    spec = InstanceSpec(name="VI_1", vips=vips, resources={r.name: r for r in resources})
+    return Config(instances={"VI_1": spec}, parallel=parallel)
+
+
+@dataclass
+class World:
+    """The node around the core. `told` is what the core was last told of a resource since its daemon started."""
+
+    config: Config
+    now: float = 1000.0
+    state: State = field(init=False)
+    actual: dict[Key, Level] = field(default_factory=dict)
+    steps: dict[Key, RunStep] = field(default_factory=dict)
+    looks: dict[Key, Observe] = field(default_factory=dict)
+    questions: list[FindTruth] = field(default_factory=list)
+    told: dict[Key, Level] = field(default_factory=dict)
+    words: dict[str, VrrpState] = field(default_factory=dict)
+    vips: dict[Vip, bool] = field(default_factory=dict)
+    keepalived: Keepalived | None = None
+    dbus: bool = False
+    open: dict[int, str] = field(default_factory=dict)
+    log: list[Effect] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name, spec in self.config.instances.items():
+            for r in spec.resources:
+                self.actual.setdefault((name, r), Level.STANDBY)
+            for vip in spec.vips:
+                self.vips.setdefault(vip, False)
+        self.start()
+
+    def start(self) -> None:
+        """Start the daemon: everything that it knew is gone, everything that is in the world stays."""
+        self.steps.clear()
+        self.looks.clear()
+        self.questions.clear()
+        self.told.clear()
+        self.open.clear()
+        self.state = State(config=Config(), instances={})
+        self.send(Reloaded(config=self.config))
+        if self.keepalived is not None:
+            self.send(KeepalivedSeen(condition=self.keepalived))
+        for vip, present in self.vips.items():
+            self.send(VipSeen(vip=vip, present=present))
+
+    @property
+    def instance(self) -> InstanceState:
+        return self.state.instances["VI_1"]
+
+    def send(self, event: Event) -> list[Effect]:
+        self.state, effects = machine.advance(self.state, event, self.now)
+        for effect in effects:
+            self._take(effect)
+        self.check()
+        return list(effects)
+
+    def _take(self, effect: Effect) -> None:
+        self.log.append(effect)
+        match effect:
+            case RunStep():
+                self._check_step(effect)
+                self.steps[effect.instance, effect.resource] = effect
+            case Observe():
+                self.looks[effect.instance, effect.resource] = effect
+            case FindTruth():
+                self.questions.append(effect)
+            case TransitionStarted():
+                assert effect.cause, "a transition has a cause"
+                self.open[effect.transition] = effect.instance
+            case TransitionEnded():
+                del self.open[effect.transition]
+            case Alarm():
+                assert effect.text
+
+    def _check_step(self, step: RunStep) -> None:
+        key = (step.instance, step.resource)
+        assert key not in self.steps, "I1: two steps on one resource"
+        spec = self.state.config.instances[step.instance].resources
+        towards = Target.ACTIVE if step.verb is Verb.ACTIVATE else Target.STANDBY
+        for other in planner.before(spec, towards)[step.resource]:
+            assert self.told[step.instance, other] is planner.GOAL[towards], f"I2: {step.resource} before {other}"
+            assert (step.instance, other) not in self.steps, f"I2: {step.resource} while {other} moves"
+        if step.verb is Verb.ACTIVATE:
+            assert self.state.instances[step.instance].vrrp is VrrpState.MASTER, "I3: activation without MASTER"
+            assert all(self.vips[v] for v in self.state.instances[step.instance].spec.vips), "a VIP is not here"
+            assert self.keepalived in (None, Keepalived.RUNNING), "I3: activation without keepalived"
+
+    def check(self) -> None:
+        """What holds after every event."""
+        running = 0
+        for name, instance in self.state.instances.items():
+            owned = [t for t, owner in self.open.items() if owner == name]
+            assert owned == ([] if instance.transition is None else [instance.transition])
+            assert instance.phase.settled == (instance.transition is None)
+            assert instance.reason, f"{instance.phase} without a reason"
+            for r, resource_state in instance.resources.items():
+                assert (resource_state.step is not None) == ((name, r) in self.steps)
+                running += (name, r) in self.steps
+        assert running <= self.state.config.parallel or any(
+            r.step and r.step.overdue for i in self.state.instances.values() for r in i.resources.values()
+        )
+
+    # ------------------------------------------------------------ answers
+
+    def say(self, word: VrrpState, name: str = "VI_1", *, vip: bool | None = None) -> list[Effect]:
+        """keepalived changes the state; the VIP moves first, as it does in the kernel, unless told otherwise."""
+        present = (word is VrrpState.MASTER) if vip is None else vip
+        for address in self.config.instances[name].vips:
+            if self.vips[address] is not present:
+                self.move_vip(address, present=present)
+        self.words[name] = word
+        return self.send(VrrpChanged(instance=name, state=word))
+
+    def move_vip(self, vip: Vip, *, present: bool) -> None:
+        self.vips[vip] = present
+        self.send(VipSeen(vip=vip, present=present))
+
+    def end_step(
+        self, key: Key, outcome: Outcome = Outcome.DONE, *, works: bool = True, seen: Level | None = None
+    ) -> list[Effect]:
+        step = self.steps.pop(key)
+        if works:
+            self.actual[key] = Level.ACTIVE if step.verb is Verb.ACTIVATE else Level.STANDBY
+        level = seen or self.actual[key]
+        self.told[key] = level
+        reason = "" if outcome is Outcome.DONE else f"it {outcome.value}"
+        return self.send(
+            StepEnded(
+                instance=key[0],
+                resource=key[1],
+                step=step.step,
+                outcome=outcome,
+                reason=reason,
+                seen=Observation(level=level),
+            )
+        )
+
+    def end_look(self, key: Key, seen: Level | None = None) -> list[Effect]:
+        look = self.looks.pop(key)
+        level = seen or self.actual[key]
+        known = self.state.instances[key[0]].resources[key[1]].look
+        if known is not None and known.id == look.look:
+            self.told[key] = level
+        return self.send(
+            ResourceObserved(instance=key[0], resource=key[1], look=look.look, seen=Observation(level=level))
+        )
+
+    def answer(self, question: FindTruth) -> list[Effect]:
+        self.questions.remove(question)
+        word = self.words.get(question.instance)
+        dbus = word if self.dbus else None
+        return self.send(TruthTold(instance=question.instance, words=question.words, dbus=dbus, stored=word))
+
+    def tick(self) -> bool:
+        """Let time pass to the next deadline; False when there is none."""
+        at = machine.next_deadline(self.state, self.now)
+        if at is None:
+            return False
+        assert at > self.now
+        self.now = at
+        self.send(Tick())
+        return True
+
+    def settle(self) -> None:
+        """I5: answer everything honestly until every instance has settled; that takes bounded time."""
+        for _ in range(2000):
+            if self.looks:
+                self.end_look(next(iter(self.looks)))
+            elif self.steps:
+                self.end_step(next(iter(self.steps)))
+            elif self.questions:
+                self.answer(self.questions[0])
+            elif all(i.phase.settled for i in self.state.instances.values()) and not self._waiting_for_vip():
+                return
+            else:
+                assert self.tick(), "I5: not settled, and no deadline"
+        raise AssertionError(f"I5: does not settle: {self.state}")
+
+    def _waiting_for_vip(self) -> bool:
+        return any(
+            self.now < i.vip_deadline and i.target is Target.ACTIVE and not all(i.vips.values())
+            for i in self.state.instances.values()
+        )

@@ -1,0 +1,93 @@
+"""The arrows that must never be, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "failoverd").rglob("*.py"))
+
+#: For each room, the rooms that it must not know.
+FORBIDDEN = {
+    "core": {"drivers", "daemon", "ctl", "sim", "log"},
+    "drivers": {"daemon", "ctl", "sim"},
+    "ctl": {"drivers", "daemon", "core", "sim"},
+    "daemon": {"ctl", "sim"},
+}
+#: What the core may take from the standard library: data types, and nothing that touches the world.
+PURE = {"__future__", "collections", "dataclasses", "enum", "typing", "types", "math", "itertools", "functools"}
+#: Foreign libraries, and the one module that imports each.
+DOORS = {
+    "pyroute2": "failoverd/daemon/vip.py",
+    "pydbus": "failoverd/drivers/dbus.py",
+    "gi": "failoverd/drivers/dbus.py",
+    "psutil": "failoverd/daemon/keepalived.py",
+    "structlog": "failoverd/log.py",
+    "jsonschema": "failoverd/daemon/schema.py",
+    "subprocess": None,
+}
+
+
+def imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            assert node.module is not None
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name)
+def test_no_room_knows_what_it_must_not(file: Path) -> None:
+    room = file.relative_to(ROOT / "failoverd").parts[0]
+    for imported in imports(file):
+        parts = imported.split(".")
+        if parts[0] == "failoverd" and len(parts) > 1:
+            assert parts[1] not in FORBIDDEN.get(room, set()), f"{name(file)} imports {imported}"
+
+
+@pytest.mark.parametrize("file", [m for m in MODULES if "core" in m.parts], ids=name)
+def test_the_core_is_pure(file: Path) -> None:
+    for imported in imports(file):
+        top = imported.split(".")[0]
+        assert top in PURE or imported.startswith("failoverd.core") or imported == "failoverd", imported
+
+
+@pytest.mark.parametrize("file", [m for m in MODULES if "drivers" in m.parts], ids=name)
+def test_no_driver_knows_another(file: Path) -> None:
+    drivers = {"bird", "drbd", "exec", "quagga", "unit", "xen"} - {file.stem}
+    known = {i.split(".")[2] for i in imports(file) if i.startswith("failoverd.drivers.")}
+    assert not known & drivers
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name)
+def test_a_foreign_library_has_one_door(file: Path) -> None:
+    for imported in imports(file):
+        top = imported.split(".")[0]
+        if top in DOORS:
+            assert name(file) == DOORS[top], f"{name(file)} imports {imported}"
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name)
+def test_processes_are_started_in_one_place(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    if name(file) != "failoverd/drivers/command.py":
+        for call in ("posix_spawn", "os.system", "os.fork", "create_subprocess"):
+            assert call not in text, f"{name(file)} starts a process"
+
+
+def test_every_module_says_why_it_exists() -> None:
+    for file in MODULES:
+        assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), name(file)
+
+
