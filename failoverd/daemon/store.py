@@ -1,0 +1,139 @@
+"""The durable history: what was heard, what was done about it, with which commands and what came of it.
+
+All of SQLite happens in one thread of its own, behind a bounded queue (``store_thread.py``). The loop only ever
+appends to that queue: a disk that is slow, full, read-only or hung costs entries, which are counted, and never a
+transition (I10). Reads go through the same queue, and give up at their deadline.
+
+Times are wall-clock seconds since the epoch on the way in, ISO 8601 with a zone on the way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from failoverd.daemon import store_sql as sql
+from failoverd.daemon.store_thread import StoreError, Worker
+
+__all__ = ["Store", "StoreError"]
+
+#: The most entries that wait for the disk.
+QUEUE = 10_000
+
+#: Seconds that a reader waits where nothing else was said.
+DEADLINE = 2.0
+
+#: The longest text (characters) and the most commands that are kept of one entry.
+TEXT, COMMANDS = 8_000, 200
+
+_T = TypeVar("_T")
+
+
+class Store:
+    """History under `state_dir`. Nothing here blocks or raises, but for the reads, which raise StoreError.
+
+    `start` once, `close` once. `connect` opens the database; tests give another. `queue`: how many entries may wait
+    for the disk; what comes after them is dropped and counted.
+    """
+
+    def __init__(
+        self, state_dir: Path, *, connect: Callable[[Path], sqlite3.Connection] = sql.connect, queue: int = QUEUE
+    ) -> None:
+        self._worker = Worker(state_dir / "history.db", connect, queue)
+
+    def start(self) -> None:
+        """Open the database, in its thread. Transitions that are open in it are marked as interrupted.
+
+        Call it only once this daemon is sure to be the only one on this state directory.
+        """
+        self._worker.start()
+
+    @property
+    def dropped(self) -> int:
+        """How many entries were not written since the start."""
+        return self._worker.dropped
+
+    @property
+    def trouble(self) -> str | None:
+        """Why history is not being written now, in one line; None when it is."""
+        return self._worker.trouble
+
+    def record_event(
+        self, *, at: float, boot_id: str, kind: str, name: str, state: str, source: str, verdict: str
+    ) -> None:
+        """Keep what was heard: `state` is the word as heard, `verdict` what became of it (accepted, stale, …)."""
+        row = (at, *map(_clip, (boot_id, kind, name, state, source, verdict)))
+        self._worker.put(lambda db: sql.insert_event(db, row))
+
+    def transition_started(self, id: int, *, instance: str, target: str, cause: str, at: float) -> None:
+        """Keep that transition `id` began."""
+        row = (id, _clip(instance), _clip(target), _clip(cause), at)
+        self._worker.put(lambda db: sql.insert_transition(db, row))
+
+    def transition_ended(self, id: int, *, outcome: str, reason: str, at: float) -> None:
+        """Keep how transition `id` ended, and why."""
+        told = (_clip(outcome), _clip(reason), at)
+        self._worker.put(lambda db: sql.end_transition(db, id, told))
+
+    def step_started(self, transition: int, *, resource: str, verb: str, started: float) -> None:
+        """Keep that a step began, so that it is seen after a crash."""
+        key = (transition, _clip(resource), verb, started)
+        self._worker.put(lambda db: sql.insert_step(db, key))
+
+    def step_ended(
+        self,
+        transition: int,
+        *,
+        resource: str,
+        verb: str,
+        started: float,
+        ended: float,
+        outcome: str,
+        commands: Sequence[str],
+        detail: str,
+    ) -> None:
+        """Keep how a step ended; `started` as `step_started` had it. `commands`: each pasteable, in order."""
+        key = (transition, _clip(resource), verb, started)
+        told = (ended, _clip(outcome), "\n".join(_clip(command) for command in commands[:COMMANDS]), _clip(detail))
+        self._worker.put(lambda db: sql.end_step(db, key, told))
+
+    async def history(self, n: int = 20, *, deadline: float = DEADLINE) -> list[dict[str, Any]]:
+        """The newest `n` transitions with their steps, newest first, as ``history --json`` shows them."""
+        return await self._ask(lambda db: sql.transitions(db, n), deadline)
+
+    async def transition(self, id: int, *, deadline: float = DEADLINE) -> dict[str, Any] | None:
+        """One transition with its steps; None when there is none of that id."""
+        return await self._ask(lambda db: sql.transition(db, id), deadline)
+
+    async def last_events(self, boot_id: str, *, deadline: float = DEADLINE) -> list[dict[str, Any]]:
+        """Of each (kind, name) the last event that was accepted in this boot: at, kind, name, state, source."""
+        return await self._ask(lambda db: sql.last_events(db, boot_id), deadline)
+
+    async def first_free_id(self, *, deadline: float = DEADLINE) -> int:
+        """The id for the first transition of this daemon. Never raises: unread history gives the unix time."""
+        try:
+            return await self._ask(sql.free_id, deadline)
+        except StoreError:
+            return int(time.time())
+
+    async def close(self, *, deadline: float = DEADLINE) -> bool:
+        """Write what waits and end, within `deadline` seconds. False: the disk did not let it; what waited is lost."""
+        self._worker.close()
+        return await asyncio.get_running_loop().run_in_executor(None, self._worker.ended.wait, deadline)
+
+    async def _ask(self, question: Callable[[sqlite3.Connection], _T], deadline: float) -> _T:
+        try:
+            async with asyncio.timeout(deadline):
+                answer: _T = await asyncio.wrap_future(self._worker.ask(question))
+        except TimeoutError:
+            raise StoreError(f"history could not be read within {deadline:g} s: the disk is slow or hangs") from None
+        return answer
+
+
+def _clip(text: str) -> str:
+    """Keep memory bounded, and what strangers sent within what SQLite takes."""
+    return str(text)[:TEXT].encode("utf-8", "backslashreplace").decode()

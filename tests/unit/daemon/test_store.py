@@ -1,0 +1,438 @@
+"""History: what is written is read again, and no trouble with the disk reaches the caller (I10)."""
+
+# ruff: noqa: ASYNC240 - a test may wait for its own disk
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from failoverd.daemon import store_sql, store_thread
+from failoverd.daemon.store import Store, StoreError
+
+NOON = 1_790_000_000.25
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    made = Store(tmp_path)
+    made.start()
+    yield made
+    assert await made.close(deadline=10)
+
+
+def transition(store: Store, number: int, *, ended: bool = True) -> None:
+    store.transition_started(number, instance="VI_1", target="active", cause="MASTER by fifo", at=NOON + number)
+    if ended:
+        store.transition_ended(number, outcome="active", reason="", at=NOON + number + 1)
+
+
+def event(store: Store, **changed: Any) -> None:
+    told: dict[str, Any] = {"at": NOON, "boot_id": "b1", "kind": "INSTANCE", "name": "VI_1", "state": "MASTER"}
+    store.record_event(**(told | {"source": "fifo", "verdict": "accepted"} | changed))
+
+
+async def test_a_transition_is_read_as_it_was_written(store: Store) -> None:
+    store.transition_started(4, instance="VI_1", target="active", cause="MASTER by fifo", at=NOON)
+    store.step_started(4, resource="web", verb="activate", started=NOON + 1)
+    store.step_ended(
+        4,
+        resource="web",
+        verb="activate",
+        started=NOON + 1,
+        ended=NOON + 3,
+        outcome="done",
+        commands=["xl create /etc/xen/web.cfg", "xl list web"],
+        detail="running",
+    )
+    store.step_started(4, resource="vpn", verb="activate", started=NOON + 2)
+    one = await store.transition(4)
+    assert one is not None
+    assert store_time(one["started"]) == NOON
+    assert one["ended"] is None
+    assert one["outcome"] is None
+    web, vpn = one["steps"]
+    assert (web["resource"], web["outcome"], web["detail"]) == ("web", "done", "running")
+    assert web["command"] == "xl create /etc/xen/web.cfg\nxl list web"
+    assert store_time(web["ended"]) == NOON + 3
+    assert (vpn["resource"], vpn["ended"], vpn["outcome"], vpn["command"]) == ("vpn", None, None, "")
+    store.transition_ended(4, outcome="failed", reason="vpn did not start", at=NOON + 5)
+    (again,) = await store.history()
+    assert (again["id"], again["outcome"], again["reason"]) == (4, "failed", "vpn did not start")
+    assert await store.transition(5) is None
+
+
+def store_time(stamp: str) -> float:
+    at = datetime.fromisoformat(stamp)
+    assert at.tzinfo is not None
+    return at.timestamp()
+
+
+async def test_newest_first_and_no_more_than_asked(store: Store) -> None:
+    for number in range(1, 6):
+        transition(store, number)
+    assert [one["id"] for one in await store.history(3)] == [5, 4, 3]
+    assert await store.history(0) == []
+    assert await store.first_free_id() == 6
+
+
+async def test_a_step_whose_start_was_lost_is_kept_whole(store: Store) -> None:
+    store.transition_started(1, instance="VI_1", target="standby", cause="", at=NOON)
+    store.step_ended(
+        1, resource="r", verb="deactivate", started=NOON, ended=NOON, outcome="failed", commands=[], detail=""
+    )
+    (one,) = await store.history()
+    assert [step["outcome"] for step in one["steps"]] == ["failed"]
+
+
+async def test_last_accepted_event_of_each_name_in_this_boot(store: Store) -> None:
+    event(store, boot_id="b0", state="STOP", name="OLD")
+    event(store, state="BACKUP")
+    event(store, state="MASTER", at=NOON + 1)
+    event(store, state="FAULT", verdict="stale")
+    event(store, state="BACKUP", name="odd \udcff name")
+    found = await store.last_events("b1")
+    assert [(one["name"], one["state"]) for one in found] == [("VI_1", "MASTER"), ("odd \\udcff name", "BACKUP")]
+    assert found[0]["at"] == NOON + 1
+
+
+async def test_what_was_open_when_the_daemon_died_is_interrupted(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    first.start()
+    transition(first, 1)
+    transition(first, 2, ended=False)
+    first.step_started(2, resource="web", verb="activate", started=NOON)
+    assert await first.close()
+    second = Store(tmp_path)
+    second.start()
+    assert await second.first_free_id() == 3
+    newest, oldest = await second.history()
+    assert (newest["outcome"], newest["ended"], newest["steps"][0]["outcome"]) == ("interrupted", None, "interrupted")
+    assert oldest["outcome"] == "active"
+    assert await second.close()
+
+
+async def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_sql, "TRANSITIONS", 3)
+    monkeypatch.setattr(store_sql, "EVENTS", 5)
+    for _ in range(2):
+        store = Store(tmp_path)
+        store.start()
+        first = await store.first_free_id()
+        for number in range(first, first + 5):
+            transition(store, number)
+            store.step_started(number, resource="r", verb="activate", started=NOON)
+            event(store)
+        assert await store.close()
+    store = Store(tmp_path)
+    store.start()
+    assert [one["id"] for one in await store.history(50)] == [10, 9, 8]
+    assert await store.close()
+    with sqlite3.connect(tmp_path / "history.db") as db:
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (5,)
+        assert db.execute("SELECT count(*) FROM steps").fetchone() == (3,)
+    db.close()
+
+
+async def test_many_readers_at_once_while_another_program_reads(store: Store, tmp_path: Path) -> None:
+    for number in range(1, 200):
+        transition(store, number)
+    await store.history(1)
+    other = sqlite3.connect(tmp_path / "history.db")
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM transitions").fetchone() == (199,)
+    transition(store, 200)
+    found = await asyncio.gather(*(store.history(5, deadline=30) for _ in range(50)))
+    assert all([one["id"] for one in each] == [200, 199, 198, 197, 196] for each in found)
+    other.close()
+
+
+async def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "history.db").write_bytes(b"this is no database, and long enough to be taken for one" * 100)
+    store = Store(tmp_path)
+    with capture_logs() as logs:
+        store.start()
+        transition(store, 1)
+        assert len(await store.history()) == 1
+        assert await store.close()
+    (aside,) = tmp_path.glob("history.db.corrupt-*Z")
+    assert aside.read_bytes().startswith(b"this is no database")
+    assert [line["event"] for line in logs] == ["history was corrupt, a new one is begun"]
+
+
+async def test_a_file_that_is_damaged_inside_is_set_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.start()
+    for number in range(1, 400):
+        transition(store, number)
+    assert await store.close()
+    path = tmp_path / "history.db"
+    damaged = bytearray(path.read_bytes())
+    damaged[4096 * 3 : 4096 * 5] = b"\xff" * 8192
+    path.write_bytes(damaged)
+    store = Store(tmp_path)
+    store.start()
+    assert await store.history() == []
+    transition(store, 1)
+    assert len(await store.history()) == 1
+    assert await store.close()
+    assert len(list(tmp_path.glob("history.db.corrupt-*Z"))) == 1
+
+
+def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
+    for second in range(6):
+        (tmp_path / "history.db").write_text(str(second))
+        (tmp_path / "history.db-wal").touch()
+        store_sql.set_aside(tmp_path / "history.db", NOON + second)
+    kept = sorted(tmp_path.glob("*Z"))
+    assert [path.read_text() for path in kept] == ["3", "4", "5"]
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+async def test_history_of_a_newer_failoverd_is_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "history.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = (tmp_path / "history.db").read_bytes()
+    store = Store(tmp_path)
+    with capture_logs() as logs:
+        store.start()
+        with pytest.raises(StoreError, match=r"newer failoverd \(schema 99"):
+            await store.history()
+        transition(store, 1)
+        assert await store.first_free_id() > 1_600_000_000
+        assert store.trouble is not None
+        assert "upgrade failoverd" in store.trouble
+        assert await store.close()
+    assert store.dropped == 2
+    assert [line["event"] for line in logs] == ["history is off"]
+    assert (tmp_path / "history.db").read_bytes() == before
+
+
+class Gate:
+    """A `connect` that hangs until it is opened, as a dead disk does."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, path: Path) -> sqlite3.Connection:
+        self.reached.set()
+        self.opened.wait(60)
+        return store_sql.connect(path)
+
+
+async def test_a_hung_disk_costs_entries_and_nothing_else(tmp_path: Path) -> None:
+    gate = Gate()
+    store = Store(tmp_path, connect=gate, queue=10)
+    try:
+        with capture_logs() as logs:
+            store.start()
+            assert gate.reached.wait(10)
+            for number in range(1, 31):
+                transition(store, number)
+            assert store.dropped == 50
+            assert store.trouble == store_thread.FULL
+            with pytest.raises(StoreError, match="slow or hangs"):
+                await store.history()
+            assert await store.first_free_id() > 1_600_000_000
+            assert not await store.close(deadline=0.01)
+        assert [line["event"] for line in logs] == ["history is losing entries"]
+    finally:
+        gate.opened.set()
+    assert await store.close(deadline=10)
+
+
+async def test_a_reader_gives_up_at_its_deadline_and_the_disk_comes_back(tmp_path: Path) -> None:
+    gate = Gate()
+    store = Store(tmp_path, connect=gate)
+    try:
+        store.start()
+        transition(store, 1)
+        with pytest.raises(StoreError, match=r"within 0\.01 s"):
+            await store.history(deadline=0.01)
+        before = int(time.time())
+        assert await store.first_free_id(deadline=0.01) >= before
+    finally:
+        gate.opened.set()
+    assert [one["id"] for one in await store.history(deadline=30)] == [1]
+    assert store.dropped == 0
+    assert await store.close(deadline=10)
+
+
+async def test_a_queue_that_overflowed_recovers(tmp_path: Path) -> None:
+    gate = Gate()
+    store = Store(tmp_path, connect=gate, queue=3)
+    try:
+        store.start()
+        for number in range(1, 6):
+            transition(store, number, ended=False)
+    finally:
+        gate.opened.set()
+    while store.trouble is not None:  # until what waited is written; nobody is told of it
+        await asyncio.sleep(0)
+    transition(store, 9)
+    assert [one["id"] for one in await store.history(deadline=30)] == [9, 3, 2, 1]
+    assert store.dropped == 2
+    assert await store.close(deadline=10)
+
+
+class FullDisk(sqlite3.Connection):
+    """A connection whose disk is full while `full`."""
+
+    full = False
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if FullDisk.full and sql.startswith("INSERT"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().execute(sql, *args)
+
+
+async def test_a_full_disk_that_empties_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, factory=FullDisk)
+
+    store = Store(tmp_path, connect=connect)
+    with capture_logs() as logs:
+        store.start()
+        transition(store, 1)
+        assert len(await store.history()) == 1
+        monkeypatch.setattr(FullDisk, "full", True)
+        for number in range(2, 6):
+            transition(store, number)
+        assert [one["id"] for one in await store.history()] == [1]
+        assert store.trouble == "history cannot be written: database or disk is full"
+        assert store.dropped == 8
+        monkeypatch.setattr(FullDisk, "full", False)
+        transition(store, 7)
+        assert [one["id"] for one in await store.history()] == [7, 1]
+        assert store.trouble is None
+        assert await store.close()
+    assert [line["event"] for line in logs] == ["history is losing entries", "history is written again"]
+
+
+async def test_an_entry_that_sqlite_cannot_take_costs_only_itself(store: Store) -> None:
+    transition(store, 1)
+    transition(store, 1 << 70)
+    nothing: Any = None
+    store.transition_started(2, instance="VI_1", target="active", cause="", at=nothing)
+    transition(store, 3)
+    assert [one["id"] for one in await store.history()] == [3, 1]
+    assert store.dropped == 3
+
+
+async def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "state")
+    with capture_logs() as logs:
+        store.start()
+        transition(store, 1)
+        with pytest.raises(StoreError, match="cannot be opened"):
+            await store.history()
+        assert await store.close()
+    assert store.dropped == 2
+    assert [line["event"] for line in logs] == ["history cannot be opened"]
+
+
+async def test_never_started_or_closed_it_still_takes_calls(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    transition(store, 1)
+    assert await store.close()
+    transition(store, 2)
+    with pytest.raises(StoreError, match="closed"):
+        await store.history()
+    assert await store.first_free_id() > 1_600_000_000
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from failoverd.daemon.store import Store
+
+async def main():
+    store = Store(Path(sys.argv[1]))
+    store.start()
+    for number in range(1, 3000):
+        store.transition_started(number, instance="x" * 500, target="active", cause="", at=1.0)
+        if number % 100 == 0:
+            await store.first_free_id(deadline=20)
+    print("dropped" if store.dropped else "all written", store.trouble)
+    print("closed", await store.close(deadline=20))
+
+asyncio.run(main())
+"""
+
+MOUNTS: list[Callable[[Path], str]] = [
+    lambda path: f"mount -t tmpfs -o size=256k none {path}",
+    lambda path: f"mount -t tmpfs none {path} && mount -o remount,ro {path}",
+]
+
+
+@pytest.mark.parametrize("mount", MOUNTS, ids=["full", "read-only"])
+def test_on_a_real_disk_that_takes_no_more(tmp_path: Path, mount: Callable[[Path], str]) -> None:
+    unshare = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], stdin=subprocess.DEVNULL, timeout=30, check=False).returncode:
+        unshare = [unshare[0], "--mount"]
+        if subprocess.run([*unshare, "true"], stdin=subprocess.DEVNULL, timeout=30, check=False).returncode:
+            pytest.skip("no mount namespace can be had here")
+    state = tmp_path / "state"
+    state.mkdir()
+    done = subprocess.run(
+        [*unshare, "sh", "-ec", f'{mount(state)}; exec "$@"', "sh", sys.executable, "-c", PROGRAM, str(state)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()[-2:]
+    assert first.startswith("dropped history cannot be")
+    assert second == "closed True"
+
+
+class DamagedDisk(sqlite3.Connection):
+    """A connection that finds its file damaged, once, when it runs what begins with `at`."""
+
+    at = ""
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if DamagedDisk.at and sql.startswith(DamagedDisk.at):
+            DamagedDisk.at = ""
+            error = sqlite3.DatabaseError("database disk image is malformed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        return super().execute(sql, *args)
+
+
+@pytest.mark.parametrize("at", ["INSERT", "SELECT id"])
+async def test_damage_found_while_running_opens_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, factory=DamagedDisk)
+
+    monkeypatch.setattr(store_thread, "RETRY", 0.0)
+    store = Store(tmp_path, connect=connect)
+    store.start()
+    transition(store, 1)
+    assert len(await store.history()) == 1
+    monkeypatch.setattr(DamagedDisk, "at", at)
+    transition(store, 2)
+    with pytest.raises(StoreError, match=r"damaged|malformed"):
+        await store.history()
+    transition(store, 3)
+    assert 3 in [one["id"] for one in await store.history()]
+    assert store.trouble is None
+    assert await store.close()
