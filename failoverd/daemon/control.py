@@ -1,0 +1,289 @@
+"""The control socket: failoverctl's peer.
+
+A request is one line of JSON, ``{"version": 1, "verb": "status", …}``; its reply is one line, ``{"version": 1,
+"ok": true, "result": …}`` or ``{"version": 1, "ok": false, "error": "…", "hint": "…"}``. A connection may ask again.
+What a verb means is the service's business; here are only the line, its limits and who is asking. Nothing that a
+client sends, or leaves unsent, does more than end its own connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import errno
+import fcntl
+import json
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from failoverd import log
+
+#: The version of the language spoken here.
+VERSION = 1
+
+#: The longest request (bytes), the most clients at once, seconds that a client may take to send a request or to
+#: take its reply, and seconds that a handler may take (less than failoverctl waits).
+LINE, CLIENTS, IDLE, DEADLINE = 64 * 1024, 64, 30.0, 4.0
+
+#: Everybody may ask: what may be asked today only reads.
+MODE = 0o666
+
+_log = log.get("control")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who is asking, as the kernel says (SO_PEERCRED)."""
+
+    uid: int
+    gid: int
+    pid: int
+
+
+Handler = Callable[[Mapping[str, Any], Peer], Awaitable[Any]]
+
+
+class Refused(Exception):
+    """What a handler raises to say no. `error`: one line for a person; `hint`: what to do about it, or empty."""
+
+    def __init__(self, error: str, hint: str = "") -> None:
+        super().__init__(error)
+        self.error = error
+        self.hint = hint
+
+
+class ControlError(Exception):
+    """The socket cannot be had. `hint`: what to do about it."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(f"{reason}: {hint}")
+        self.reason = reason
+        self.hint = hint
+
+
+class Control:
+    """Serves `verbs` at `path`, or at `listening`, a socket that systemd listens at.
+
+    A handler gets the request's other keys and the Peer, and returns what goes into ``result``, or raises Refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        verbs: Mapping[str, Handler],
+        *,
+        listening: socket.socket | None = None,
+        deadline: float = DEADLINE,
+        idle: float = IDLE,
+        clients: int = CLIENTS,
+    ) -> None:
+        self._path = path
+        self._verbs = verbs
+        self._socket = listening
+        self._own = listening is None
+        self._deadline = deadline
+        self._idle = idle
+        self._limit = clients
+        self._lock: int | None = None
+        self._inode: int | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take the socket and serve. ControlError: another daemon lives here, or the path cannot be used."""
+        self._lock = _lock(self._path.with_suffix(".lock"))
+        try:
+            if self._socket is None:
+                self._socket = _listen(self._path)
+                self._inode = self._path.stat().st_ino
+            self._socket.setblocking(False)
+        except BaseException:
+            await self.close()
+            raise
+        self._spawn(self._accept(self._socket))
+
+    async def close(self) -> None:
+        """End all connections. An own socket is removed, systemd's is left for the next daemon."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+        if self._own and self._inode is not None:
+            with suppress(OSError):
+                if self._path.stat().st_ino == self._inode:
+                    self._path.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+        self._socket = self._lock = self._inode = None
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptors left, mostly: it passes when others close theirs
+                _log.warning("no client can be taken", reason=str(error))
+                await asyncio.sleep(1)
+                continue
+            if len(self._tasks) > self._limit:  # one of the tasks is this one
+                with connection, suppress(OSError):
+                    connection.send(_refusal("too many clients", f"at most {self._limit} at once; try again"))
+                continue
+            self._spawn(self._serve(connection))
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            peer = _peer(connection)
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE)
+        except BaseException as error:
+            connection.close()
+            if not isinstance(error, OSError):
+                raise
+            _log.debug("a client went at once", reason=str(error))
+            return
+        try:
+            await self._converse(reader, writer, peer)
+        except (OSError, TimeoutError) as error:
+            _log.debug("a client was left", reason=str(error), pid=peer.pid, uid=peer.uid)
+        finally:
+            writer.transport.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
+        last = False
+        while not last:
+            async with asyncio.timeout(self._idle):
+                try:
+                    line = await reader.readuntil(b"\n")
+                except asyncio.LimitOverrunError:
+                    last, line = True, b""
+                    reply = _refusal("the request is too long", f"a request is one line of at most {LINE} bytes")
+                except asyncio.IncompleteReadError as error:
+                    if not error.partial:
+                        return
+                    last, line = True, b""
+                    reply = _refusal("the request is not complete", "a request is one line that ends with a newline")
+            if line:
+                reply = await self._answer(line, peer)
+            writer.write(reply)
+            async with asyncio.timeout(self._idle):
+                await writer.drain()
+                if last:
+                    writer.close()
+                    await writer.wait_closed()
+
+    async def _answer(self, line: bytes, peer: Peer) -> bytes:
+        try:
+            verb, params = self._understood(line)
+            handler = self._verbs[verb]
+        except Refused as refused:
+            return _refusal(refused.error, refused.hint)
+        try:
+            async with asyncio.timeout(self._deadline) as waiting:
+                result = await handler(params, peer)
+            return _line({"version": VERSION, "ok": True, "result": result})
+        except Refused as refused:
+            return _refusal(refused.error, refused.hint)
+        except Exception as error:  # a handler's bug is one client's trouble
+            if isinstance(error, TimeoutError) and waiting.expired():
+                _log.warning("a request took too long", verb=verb, deadline=self._deadline)
+                return _refusal(f"{verb} took longer than {self._deadline:g} s", "look into failoverd's log")
+            _log.exception("a request failed", verb=verb, uid=peer.uid, pid=peer.pid)
+            return _refusal(f"internal error in {verb}: {type(error).__name__}", "failoverd's log has the rest")
+
+    def _understood(self, line: bytes) -> tuple[str, dict[str, Any]]:
+        expected = f'expected is one line like {{"version": {VERSION}, "verb": "status"}}'
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            raise Refused("the request is not JSON", expected) from None
+        if not isinstance(request, dict):
+            raise Refused("the request is not a JSON object", expected)
+        version, verb = request.pop("version", None), request.pop("verb", None)
+        if type(version) is not int:
+            raise Refused("the request has no version", expected)
+        if version != VERSION:
+            older = "failoverd (and restart it)" if version > VERSION else "failoverctl"
+            raise Refused(
+                f"the request is in version {version}, this failoverd speaks version {VERSION}", f"upgrade {older}"
+            )
+        if not isinstance(verb, str) or verb not in self._verbs:
+            near = difflib.get_close_matches(str(verb)[:80], self._verbs, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise Refused(f"unknown verb {json.dumps(verb)[:80]}", f"{hint}known are: {', '.join(sorted(self._verbs))}")
+        return verb, request
+
+
+def _line(reply: Mapping[str, Any]) -> bytes:
+    return json.dumps(reply, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _refusal(error: str, hint: str) -> bytes:
+    return _line({"version": VERSION, "ok": False, "error": error, "hint": hint})
+
+
+def _peer(connection: socket.socket) -> Peer:
+    pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return Peer(uid=uid, gid=gid, pid=pid)
+
+
+def _lock(path: Path) -> int:
+    """Hold `path` for as long as the descriptor is open: two daemons that start at once cannot both have it."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ControlError(f"{path} cannot be opened ({error.strerror})", "is --runtime-dir there and ours?") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise ControlError(
+            f"another failoverd holds {path}", "stop it (systemctl stop failoverd), or give this one a --runtime-dir"
+        ) from None
+    return lock
+
+
+def _listen(path: Path) -> socket.socket:
+    """Make the socket; one that a dead daemon left behind is replaced."""
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(path)
+        own.bind(str(path))
+        path.chmod(MODE)
+        own.listen(CLIENTS)
+    except OSError as error:
+        own.close()
+        hint = "give a shorter or a writable --runtime-dir"
+        raise ControlError(f"{path} cannot be listened at ({error.strerror or error})", hint) from None
+    except ControlError:
+        own.close()
+        raise
+    return own
+
+
+def _clear(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"{path} is there and is no socket", "move it away")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        answer = probe.connect_ex(str(path))
+    if answer != errno.ECONNREFUSED:
+        raise ControlError(
+            f"somebody listens at {path} already", "is failoverd.socket or another failoverd running? stop it first"
+        )
+    path.unlink()

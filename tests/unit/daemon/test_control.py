@@ -1,0 +1,319 @@
+"""The control socket: what it answers, to whom, and that no client can do more than end its own connection."""
+
+# ruff: noqa: ASYNC240 - a test may wait for its own disk
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from failoverd.daemon.control import LINE, Control, ControlError, Peer, Refused
+
+Answer = dict[str, Any]
+
+
+async def status(params: Mapping[str, Any], peer: Peer) -> Answer:
+    return {"params": dict(params), "uid": peer.uid, "gid": peer.gid, "pid": peer.pid}
+
+
+async def refuse(params: Mapping[str, Any], _peer: Peer) -> Answer:
+    raise Refused(f"there is no instance {params['instance']}", "known are: VI_1")
+
+
+async def broken(_params: Mapping[str, Any], _peer: Peer) -> Answer:
+    raise KeyError("ours")
+
+
+async def timed_out_inside(_params: Mapping[str, Any], _peer: Peer) -> Answer:
+    raise TimeoutError
+
+
+async def hang(_params: Mapping[str, Any], _peer: Peer) -> Answer:
+    await asyncio.Event().wait()
+    return {}
+
+
+async def odd(_params: Mapping[str, Any], _peer: Peer) -> Any:
+    return {"worst_case": float("inf")}
+
+
+async def large(_params: Mapping[str, Any], _peer: Peer) -> Any:
+    return {"text": "x" * 3_000_000}
+
+
+VERBS = {
+    "status": status,
+    "refuse": refuse,
+    "broken": broken,
+    "inside": timed_out_inside,
+    "hang": hang,
+    "odd": odd,
+    "large": large,
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control.sock"
+
+
+@pytest.fixture
+async def control(path: Path) -> AsyncIterator[Control]:
+    made = Control(path, VERBS)
+    await made.start()
+    yield made
+    await made.close()
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, raw: bytes) -> Answer:
+        if raw:
+            self.writer.write(raw)
+        line = await asyncio.wait_for(self.reader.readline(), 30)
+        assert line.endswith(b"\n")
+        reply = json.loads(line)
+        assert isinstance(reply, dict)
+        assert reply["version"] == 1
+        return reply
+
+    async def ask(self, verb: str, **params: Any) -> Answer:
+        return await self.send(json.dumps({"version": 1, "verb": verb, **params}).encode() + b"\n")
+
+    async def gone(self) -> bool:
+        try:
+            return await asyncio.wait_for(self.reader.read(), 30) == b""
+        except ConnectionResetError:
+            return True
+
+    async def close(self) -> None:
+        self.writer.close()
+        with suppress(ConnectionResetError):
+            await self.writer.wait_closed()
+
+
+async def connect(path: Path) -> Client:
+    return Client(*await asyncio.open_unix_connection(str(path), limit=8_000_000))
+
+
+@pytest.fixture
+async def client(control: Control, path: Path) -> AsyncIterator[Client]:
+    assert control
+    made = await connect(path)
+    yield made
+    await made.close()
+
+
+async def test_a_verb_is_answered_and_told_who_asks(client: Client) -> None:
+    for number in (1, 2):
+        reply = await client.ask("status", n=number)
+        assert reply["ok"] is True
+        assert reply["result"] == {
+            "params": {"n": number},
+            "uid": os.getuid(),
+            "gid": os.getgid(),
+            "pid": os.getpid(),
+        }
+
+
+async def test_a_long_answer_arrives_whole(client: Client) -> None:
+    assert len((await client.ask("large"))["result"]["text"]) == 3_000_000
+
+
+async def test_a_refusal_is_answered_with_its_hint(client: Client) -> None:
+    reply = await client.ask("refuse", instance="VI_9")
+    assert reply == {"version": 1, "ok": False, "error": "there is no instance VI_9", "hint": "known are: VI_1"}
+
+
+@pytest.mark.parametrize(("verb", "kind"), [("broken", "KeyError"), ("inside", "TimeoutError"), ("odd", "ValueError")])
+async def test_a_bug_in_a_handler_is_logged_and_the_client_told(client: Client, verb: str, kind: str) -> None:
+    with capture_logs() as logs:
+        reply = await client.ask(verb)
+    assert reply["error"] == f"internal error in {verb}: {kind}"
+    assert [(line["event"], line["verb"]) for line in logs] == [("a request failed", verb)]
+    assert (await client.ask("status"))["ok"]
+
+
+async def test_a_handler_has_a_deadline(path: Path) -> None:
+    control = Control(path, VERBS, deadline=0.01)
+    await control.start()
+    client = await connect(path)
+    assert (await client.ask("hang"))["error"] == "hang took longer than 0.01 s"
+    await client.close()
+    await control.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "error", "hint"),
+    [
+        (b"\x00\xff\xfe\n", "not JSON", '{"version": 1, "verb": "status"}'),
+        (b"\n", "not JSON", "one line"),
+        (b"[" * 60_000 + b"\n", "not JSON", "one line"),
+        (b"[1]\n", "not a JSON object", "one line"),
+        (b'{"verb": "status"}\n', "no version", "one line"),
+        (b'{"version": true, "verb": "status"}\n', "no version", "one line"),
+        (b'{"version": 2, "verb": "status"}\n', "version 2", "upgrade failoverd"),
+        (b'{"version": 0, "verb": "status"}\n', "version 0", "upgrade failoverctl"),
+        (b'{"version": 1}\n', "unknown verb null", "known are: broken, "),
+        (b'{"version": 1, "verb": "statsu"}\n', 'unknown verb "statsu"', "did you mean status?"),
+        (b'{"version": 1, "verb": ["status"]}\n', "unknown verb", "known are"),
+    ],
+)
+async def test_bad_input_is_told_what_is_expected(client: Client, raw: bytes, error: str, hint: str) -> None:
+    reply = await client.send(raw)
+    assert reply["ok"] is False
+    assert error in reply["error"]
+    assert hint in reply["hint"]
+    assert (await client.ask("status"))["ok"]
+
+
+async def test_a_line_that_is_too_long_ends_the_connection(client: Client) -> None:
+    reply = await client.send(b"x" * (LINE + 1))
+    assert reply["error"] == "the request is too long"
+    assert await client.gone()
+
+
+async def test_half_a_line_ends_the_connection(client: Client) -> None:
+    client.writer.write(b'{"version": 1')
+    client.writer.write_eof()
+    assert (await client.send(b""))["error"] == "the request is not complete"
+    assert await client.gone()
+
+
+async def test_who_says_nothing_is_left(path: Path) -> None:
+    control = Control(path, VERBS, idle=0.01)
+    await control.start()
+    client = await connect(path)
+    assert await client.gone()
+    await client.close()
+    await control.close()
+
+
+async def test_who_does_not_read_is_left(path: Path) -> None:
+    control = Control(path, VERBS, idle=0.2)
+    await control.start()
+    deaf = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    deaf.connect(str(path))
+    deaf.sendall(b'{"version": 1, "verb": "large"}\n')
+    for tasks in (2, 1):  # it is served, then it is left
+        while len(control._tasks) != tasks:  # nobody is told of it
+            await asyncio.sleep(0.001)
+    deaf.close()
+    await control.close()
+
+
+async def test_there_are_at_most_so_many_clients(path: Path) -> None:
+    control = Control(path, VERBS, clients=2)
+    await control.start()
+    first, second = await connect(path), await connect(path)
+    assert (await first.ask("status"))["ok"]
+    assert (await second.ask("status"))["ok"]
+    third = await connect(path)
+    reply = json.loads(await asyncio.wait_for(third.reader.readline(), 30))
+    assert reply["error"] == "too many clients"
+    assert await third.gone()
+    assert (await first.ask("status"))["ok"]
+    for client in (first, second, third):
+        await client.close()
+    await control.close()
+
+
+async def test_closing_ends_those_who_wait(path: Path) -> None:
+    control = Control(path, VERBS)
+    await control.start()
+    client = await connect(path)
+    assert (await client.ask("status"))["ok"]
+    client.writer.write(b'{"version": 1, "verb": "hang"}\n')
+    await control.close()
+    assert await client.gone()
+    await client.close()
+    assert not path.exists()
+
+
+async def test_everybody_may_connect(control: Control, path: Path) -> None:
+    assert control
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
+def listening(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(path))
+    made.listen(8)
+    return made
+
+
+async def test_a_dead_daemons_socket_is_replaced(path: Path) -> None:
+    listening(path).close()
+    control = Control(path, VERBS)
+    await control.start()
+    client = await connect(path)
+    assert (await client.ask("status"))["ok"]
+    await client.close()
+    await control.close()
+
+
+async def test_a_live_daemon_is_left_alone(control: Control, path: Path) -> None:
+    assert control
+    with pytest.raises(ControlError, match=r"another failoverd holds .*control\.lock: stop it"):
+        await Control(path, VERBS).start()
+    client = await connect(path)
+    assert (await client.ask("status"))["ok"]
+    await client.close()
+
+
+async def test_a_socket_that_systemd_holds_is_left_alone(path: Path) -> None:
+    with listening(path):
+        with pytest.raises(ControlError, match="somebody listens at"):
+            await Control(path, VERBS).start()
+        assert path.exists()
+
+
+async def test_a_file_in_the_way_is_left_alone(path: Path) -> None:
+    path.write_text("mine")
+    with pytest.raises(ControlError, match="is no socket: move it away"):
+        await Control(path, VERBS).start()
+    assert path.read_text() == "mine"
+
+
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match="is --runtime-dir there"):
+        await Control(tmp_path / "absent" / "control.sock", VERBS).start()
+
+
+async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    with pytest.raises(ControlError, match=r"too long.*shorter"):
+        await Control(deep / "control.sock", VERBS).start()
+
+
+async def test_systemds_socket_is_adopted_and_outlives_the_daemon(path: Path) -> None:
+    held = listening(path)
+    for _ in range(2):
+        control = Control(path, VERBS, listening=held.dup())
+        await control.start()
+        client = await connect(path)
+        assert (await client.ask("status"))["ok"]
+        await client.close()
+        await control.close()
+        assert path.exists()
+    early = await connect(path)  # while no daemon runs, the kernel keeps the question
+    early.writer.write(b'{"version": 1, "verb": "status"}\n')
+    control = Control(path, VERBS, listening=held.dup())
+    await control.start()
+    assert (await early.send(b""))["ok"]
+    await early.close()
+    await control.close()
+    held.close()
