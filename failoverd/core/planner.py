@@ -2,7 +2,8 @@
 
 * Towards ACTIVE a resource is activated when all that it needs rests at ACTIVE.
 * Towards STANDBY a resource is deactivated when all that needs it rests at STANDBY.
-* An UNKNOWN level is neither: it is activated towards ACTIVE, and deactivated towards STANDBY.
+* An UNKNOWN level is neither: it is activated towards ACTIVE, and deactivated towards STANDBY. While a look at it is
+  on its way, that is waited for: a daemon that has just started knows nothing yet, and must not act on that.
 * A resource that gave up stays as it is. Where its `on_failure` is STOP, nothing else is activated either;
   deactivation never stops for another's failure, only for the order.
 """
@@ -52,6 +53,14 @@ def stopped(resources: Mapping[str, ResourceState], direction: Target) -> bool:
     )
 
 
+def awaited(resource: ResourceState, direction: Target) -> bool:
+    """A look decides what becomes of it: whether it really is at the goal, or what it is at all."""
+    level = resource.seen.level
+    if resource.confirmed or resource.step is not None or resource.given_up:
+        return False
+    return level is GOAL[direction] or (level is Level.UNKNOWN and resource.look is not None)
+
+
 def candidates(resources: Mapping[str, ResourceState], direction: Target) -> list[str]:
     """The resources that are next in order: they may move now, or as soon as their backoff is over."""
     if stopped(resources, direction):
@@ -65,7 +74,7 @@ def candidates(resources: Mapping[str, ResourceState], direction: Target) -> lis
         if name not in resting
         and r.step is None
         and not r.given_up
-        and (r.confirmed or r.seen.level is not goal)
+        and not awaited(r, direction)
         and order[name] <= resting
     ]
 
@@ -77,10 +86,9 @@ def ready(resources: Mapping[str, ResourceState], direction: Target, now: float)
 
 def pending(resources: Mapping[str, ResourceState], direction: Target) -> bool:
     """Something runs, is being confirmed, or will be tried: the transition has not settled."""
-    goal = GOAL[direction]
     if any(r.step is not None and not r.step.overdue for r in resources.values()):
         return True
-    if any(not r.confirmed and r.seen.level is goal and not r.given_up for r in resources.values()):
+    if any(awaited(r, direction) for r in resources.values()):
         return True
     return bool(candidates(resources, direction))
 

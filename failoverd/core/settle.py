@@ -108,7 +108,7 @@ def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceSta
     for name in planner.ready(resources, direction, turn.now)[:room]:
         resources[name] = turn.step(instance, name, resources[name], direction)
     for name, resource in resources.items():
-        if not resource.confirmed and resource.seen.level is planner.GOAL[direction]:
+        if planner.awaited(resource, direction):
             resources[name] = turn.look(instance, name, resource)
     return replace(instance, resources=resources)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing
 from dataclasses import replace
 
@@ -150,7 +151,7 @@ def test_a_failed_step_is_tried_again_later_and_then_given_up() -> None:
     world.end_step(DISK, Outcome.FAILED, works=False)
     assert world.instance.phase is Phase.FAILED
     assert world.instance.alarm == "disk: it failed; observed standby"
-    assert [after - before for before, after in zip(starts, starts[1:], strict=False)] == [1.0, 2.0]
+    assert [after - before for before, after in itertools.pairwise(starts)] == [1.0, 2.0]
 
 
 def test_a_failure_stops_the_others_or_does_not() -> None:
@@ -368,6 +369,17 @@ def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -
         world.settle()
         assert world.instance.phase is Phase.ACTIVE
         assert set(world.actual.values()) == {Level.ACTIVE}
+
+
+def test_a_daemon_that_has_just_started_looks_before_it_acts() -> None:
+    world = active(*CHAIN)
+    world.start()
+    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=VrrpState.MASTER))
+    assert not world.steps
+    world.log.clear()
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert not any(isinstance(e, RunStep) for e in world.log), "a restart changes no resource"
 
 
 def test_a_reload_looks_at_everything_and_renews_hope() -> None:

@@ -1,0 +1,273 @@
+"""All that keepalived says, from the notify socket, its FIFO and the spool, as changes in the right order.
+
+Everything happens on the event loop, in turns: what has come in is judged, the newest states are recorded, hooks
+get their acknowledgement, and then the service hears, for each instance that it follows, the last change of the
+turn, so that a burst of events is one change. The FIFO is always emptied before a hook is judged (`core.ordering`
+says why). Nothing that comes in from outside raises, and nothing here waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from failoverd.daemon.intake import inotify
+from failoverd.daemon.intake.errors import Complaints, IntakeError
+from failoverd.daemon.intake.fifo import Fifo
+from failoverd.daemon.intake.judge import Change, Judge, Told
+from failoverd.daemon.intake.lastevents import LastEvents
+from failoverd.daemon.intake.notify import NotifySocket
+from failoverd.daemon.intake.spool import Spool
+from failoverd.daemon.intake.wire import Handed, parse_fifo, parse_hook
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from failoverd.core.model import VrrpState
+
+__all__ = ["Change", "Intake", "IntakeError", "Told"]
+
+#: Looks at the FIFO after which a turn ends though the FIFO is not empty: one full pipe.
+LOOKS = 16
+
+#: Spooled files read in one turn.
+FILES = 256
+
+_HZ = os.sysconf("SC_CLK_TCK")
+
+
+class _Settle(Protocol):
+    def __call__(self, *, recorded: bool) -> None: ...
+
+
+class _Pending(NamedTuple):
+    """A hook's event that is not judged yet. `settle` is owed to it, with whether it was recorded."""
+
+    handed: Handed
+    source: str
+    settle: _Settle
+
+
+class Intake:
+    """The room where events come in. Made and used on the running loop.
+
+    `listener` is systemd's notify socket, None where there is none. `deliver` gets the changes of a turn, at most
+    one for each followed instance; `record` gets every event of a turn. Neither is called from within `start`.
+    """
+
+    def __init__(
+        self,
+        runtime_dir: Path,
+        *,
+        deliver: Callable[[list[Change]], None],
+        record: Callable[[list[Told]], None] = lambda _told: None,
+        followed: frozenset[str] = frozenset(),
+        listener: socket.socket | None = None,
+    ) -> None:
+        self._dir = runtime_dir
+        self._deliver = deliver
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._judge = Judge(boot, followed)
+        self._complaints = Complaints(time.monotonic)
+        self._last = LastEvents(runtime_dir / "last-events", boot, self._complaints)
+        self._fifo = Fifo(runtime_dir / "keepalived.fifo", self._complaints)
+        self._spool = Spool(runtime_dir / "spool", self._complaints)
+        self._notify = NotifySocket(
+            runtime_dir / "notify.sock", listener=listener, received=self._received, complaints=self._complaints
+        )
+        self._inotify: inotify.Inotify | None = None
+        self._spool_watch = -1
+        self._lock = -1
+        self._looks = 0
+        self._lost = False
+        self._next_turn: asyncio.Handle | None = None
+        self._pending: list[_Pending] = []
+
+    @property
+    def followed(self) -> frozenset[str]:
+        """The instances whose changes are delivered. May be set at any time; ask `last` for those that are new."""
+        return self._judge.followed
+
+    @followed.setter
+    def followed(self, names: frozenset[str]) -> None:
+        self._judge.followed = names
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How many events were accepted, duplicate, stale, ignored, and rejected (not events at all)."""
+        counts = {verdict.value: count for verdict, count in self._judge.counts.items()}
+        return {**counts, "rejected": self._complaints.rejected}
+
+    def last(self, name: str) -> VrrpState | None:
+        """The newest state that keepalived told of `name` in this boot, also to an earlier daemon; None: nothing."""
+        newest = self._judge.ordering.newest(name)
+        return newest.state if newest else None
+
+    def start(self) -> None:
+        """Open everything and take up what is left of an earlier daemon. IntakeError when it cannot be done."""
+        try:
+            self._open()
+        except IntakeError:
+            self.close()
+            raise
+        self._loop.call_soon(self._rescan)
+
+    def close(self) -> None:
+        """Let go of everything. Hooks that were not judged yet are not acknowledged, so they spool what they have."""
+        self._notify.close()
+        if self._next_turn:
+            self._next_turn.cancel()
+        for fd in (self._fifo.fd, self._inotify.fd if self._inotify else -1):
+            if fd >= 0:
+                self._loop.remove_reader(fd)
+        self._fifo.close()
+        if self._inotify:
+            self._inotify.close()
+            self._inotify = None
+        pending, self._pending = self._pending, []
+        for each in pending:
+            each.settle(recorded=False)
+        self._last.write(self._judge.end().newest)
+        self._last.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _open(self) -> None:
+        try:
+            self._dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise IntakeError(self._dir, "another failoverd runs with this runtime directory") from error
+        except OSError as error:
+            raise IntakeError(self._dir, f"cannot be the runtime directory: {error.strerror}") from error
+        for newest in self._last.restore():
+            self._judge.ordering.restore(newest)
+        self._fifo.open()
+        self._spool.open()
+        try:
+            self._inotify = inotify.Inotify()
+            # keepalived may put a FIFO of its own at the place of ours.
+            self._inotify.watch(self._dir, inotify.CREATE | inotify.DELETE | inotify.MOVED_FROM | inotify.MOVED_TO)
+        except OSError as error:
+            raise IntakeError(self._dir, f"cannot be watched: {error.strerror}") from error
+        self._notify.open()
+        self._loop.add_reader(self._fifo.fd, self._turn)
+        self._loop.add_reader(self._inotify.fd, self._happened)
+
+    # What wakes it up.
+
+    def _received(self, lines: list[tuple[bytes, socket.socket]]) -> None:
+        for line, connection in lines:
+            handed = parse_hook(line)
+            if handed:
+                self._pending.append(_Pending(handed, "hook", partial(self._notify.finish, connection)))
+            else:
+                self._complaints.reject("not an event on the notify socket", line=line[:80])
+                connection.close()
+        self._turn()
+
+    def _happened(self) -> None:
+        seen = self._inotify.read() if self._inotify else []
+        if any(each.mask & (inotify.OVERFLOW | inotify.GONE) for each in seen):
+            self._rescan()
+            return
+        for each in seen:
+            if each.watch == self._spool_watch:
+                self._spool.found(each.name)
+        self._look_into_spool()
+
+    def _rescan(self) -> None:
+        if not self._inotify:
+            return
+        try:
+            self._spool.open()
+            self._spool_watch = self._inotify.watch(self._dir / "spool", inotify.MOVED_TO)
+        except (IntakeError, OSError) as error:
+            self._complaints.trouble("spool cannot be watched", error=str(error))
+        self._spool.scan()
+        self._look_into_spool()
+
+    def _look_into_spool(self) -> None:
+        if not self._inotify:
+            return
+        for name, line in self._spool.take(FILES):
+            handed = parse_hook(line)
+            if handed:
+                self._pending.append(_Pending(handed, "spool", partial(self._spool.finish, name)))
+            else:
+                self._spool.reject(name)
+        self._turn()
+        if self._spool.waiting():
+            self._loop.call_soon(self._look_into_spool)
+
+    # One turn.
+
+    def _turn(self) -> None:
+        self._looks += 1
+        if self._next_turn:
+            self._next_turn.cancel()
+            self._next_turn = None
+        if not self._empty_fifo() and self._looks < LOOKS:
+            # Others on the loop have their say first. Readability will not do: the pipe may be empty by now.
+            self._next_turn = self._loop.call_soon(self._turn)
+            return
+        self._looks = 0
+        pending, self._pending = self._pending, []
+        wall = time.time()
+        for handed, source, _ in pending:
+            self._judge.hook(handed, source, wall)
+        newest, changes, told = self._judge.end()
+        self._last.write(newest)
+        for each in pending:
+            each.settle(recorded=True)
+        if changes:
+            self._deliver(changes)
+        if told:
+            self._record(told)
+
+    def _empty_fifo(self) -> bool:
+        empty = self._look_at_fifo()
+        if empty and self._fifo.replaced() and self._renew_fifo():
+            empty = self._look_at_fifo()
+        return empty
+
+    def _look_at_fifo(self) -> bool:
+        if self._fifo.full():
+            self._lost = True
+            self._complaints.trouble("keepalived's FIFO was full: some of its lines may be lost")
+        lines, empty = self._fifo.read()
+        # Taken after reading: what the FIFO has told happened no later than this.
+        ticks = time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _HZ // 1_000_000_000
+        wall = time.time()
+        for line in lines:
+            said = parse_fifo(line)
+            if said:
+                self._judge.fifo(said, ticks, wall, lost=self._lost)
+            else:
+                self._complaints.reject("not an event in keepalived's FIFO", line=line[:80])
+        if empty:
+            self._lost = False
+        return empty
+
+    def _renew_fifo(self) -> bool:
+        fifo = Fifo(self._dir / "keepalived.fifo", self._complaints)
+        try:
+            fifo.open()
+        except IntakeError as error:
+            self._complaints.trouble("keepalived's FIFO was replaced", error=str(error))
+            return False
+        self._loop.remove_reader(self._fifo.fd)
+        self._fifo.close()
+        self._fifo = fifo
+        self._loop.add_reader(fifo.fd, self._turn)
+        return True

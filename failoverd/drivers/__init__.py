@@ -1,0 +1,89 @@
+"""What every driver is, and where one is found by its name.
+
+A driver is one file here: it observes one kind of resource, activates and deactivates it, and says which
+commands that takes. It never decides. The modules named in DOORS are no drivers but what drivers go through: to
+processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from failoverd.core.model import Observation, Verb
+
+#: Modules beside the drivers that are doors, not drivers.
+DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "systemd"})
+
+
+class DriverError(Exception):
+    """A step could not be done. `reason` is one line for a person, with the remedy where there is one."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TimedOut(DriverError):
+    """A tool outlived its deadline and was ended; or the other side did not answer in time."""
+
+
+class Hung(DriverError):
+    """A tool outlived its deadline and SIGKILL (D state): it still runs, and nobody waits for it any more."""
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """One resource on this node. All waiting is bounded by the caller, by cancelling the coroutine.
+
+    `activate` and `deactivate` are idempotent and return when the tool said that it was done, or raise
+    DriverError; the caller observes afterwards and believes only that. They return an alarm (one line that
+    an operator must act on) or None. `observe` never raises for the state of the resource: what cannot be
+    seen is Level.UNKNOWN.
+    """
+
+    async def observe(self) -> Observation: ...
+
+    async def activate(self) -> str | None: ...
+
+    async def deactivate(self) -> str | None: ...
+
+    def commands(self, verb: Verb) -> tuple[str, ...]:
+        """What `verb` would run, pasteable, in order. Runs nothing."""
+        ...
+
+
+def option(doc: str, **rules: Any) -> Any:
+    """A dataclass field of a driver's Options: its text for the manual, a default, and JSON Schema rules.
+
+    Without `default` the key is required. ``unit="seconds"`` makes a float field a duration, written
+    ``"90s"``, ``"5m"`` or a number of seconds. Every other keyword goes into the key's JSON Schema.
+    """
+    default = rules.pop("default", ...)
+    metadata = {"doc": doc, "rules": rules}
+    if default is ...:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A driver as its module defines it: ``Options`` (a frozen dataclass made of `option` fields) and ``make``."""
+
+    options: type
+    make: Any
+
+
+def names() -> tuple[str, ...]:
+    """The names of all drivers, sorted: the modules of this package that are not doors."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in DOORS))
+
+
+def find(name: str) -> Found:
+    """The driver called `name`; KeyError when there is none."""
+    if name not in names():
+        raise KeyError(name)
+    module = importlib.import_module(f"{__name__}.{name}")
+    return Found(options=module.Options, make=module.make)

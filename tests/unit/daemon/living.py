@@ -1,0 +1,133 @@
+"""A real daemon in a directory of its own, with resources that are files, seen from the outside only."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+HOOK = ROOT / "hooks" / "notify"
+
+#: Seconds until a condition that does not come is an error.
+PATIENCE = 20.0
+
+
+def wait_for(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """The first true value of `condition`, within `patience` seconds."""
+    give_up = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > give_up:
+            raise AssertionError(f"waited {patience:g} s in vain: {what}; last seen: {value!r}")
+        select.select([], [], [], 0.01)
+
+
+class Living:
+    """failoverd on one node. `things` is where its resources are: a file that exists is an active resource.
+
+    Every step appends a line when it begins and when it ends to ``things/journal``, so that overlaps show.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.run_dir = directory / "run"
+        self.state_dir = directory / "state"
+        self.things = directory / "things"
+        self.config = directory / "failoverd.toml"
+        self.log = directory / "log"
+        self.things.mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.tables: list[str] = []
+
+    def instance(self, name: str = "VI_1", body: str = "") -> None:
+        self.tables.append(f'[instance."{name}"]\n{body}\n')
+        self._write()
+
+    def resource(self, name: str, *needs: str, takes: str = "0", body: str = "", instance: str = "VI_1") -> None:
+        """A file that is made and removed in `takes` seconds (a word for sleep(1))."""
+        thing, journal = self.things / name, self.things / "journal"
+        step = f'echo "+ $0 {name}" >>{journal}; sleep {takes}; $1 {thing}; echo "- $0 {name}" >>{journal}'
+        lines = [
+            f'[instance."{instance}".resource.{name}]',
+            'driver = "exec"',
+            f"activate = {json.dumps(['sh', '-c', step, 'activate', 'touch'])}",
+            f"deactivate = {json.dumps(['sh', '-c', step, 'deactivate', 'rm -f'])}",
+            f"observe = {json.dumps(['sh', '-c', f'test -e {thing} || exit 3'])}",
+            f"needs = {json.dumps(list(needs))}",
+            body,
+        ]
+        self.tables.append("\n".join(lines) + "\n")
+        self._write()
+
+    def _write(self) -> None:
+        self.config.write_text("\n".join(self.tables))
+
+    def words(self) -> list[str]:
+        """The command that starts it."""
+        words = [sys.executable, "-m", "failoverd", "--node", "left", "--log-format", "json"]
+        words += ["--config", str(self.config), "--runtime-dir", str(self.run_dir)]
+        return [*words, "--state-dir", str(self.state_dir)]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        wait_for("failoverd answers", self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"failoverd ended: {self.log.read_text()}"
+        return self.ctl("status").returncode == 0
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    def hook(self, state: str, name: str = "VI_1", kind: str = "INSTANCE") -> None:
+        """What keepalived runs."""
+        subprocess.run([HOOK, "--runtime-dir", self.run_dir, kind, name, state, "150"], check=True, timeout=PATIENCE)
+
+    def fifo(self, *lines: str) -> None:
+        """What keepalived writes."""
+        descriptor = os.open(self.run_dir / "keepalived.fifo", os.O_RDWR | os.O_NONBLOCK)
+        try:
+            os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
+        finally:
+            os.close(descriptor)
+
+    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "failoverd.ctl", "--socket", str(self.run_dir / "control.sock"), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd="/")
+
+    def status(self) -> Any:
+        told = self.ctl("status", "--json")
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout)
+
+    def instance_status(self, name: str = "VI_1") -> Any:
+        return self.status()["instances"][name]
+
+    def until(self, phase: str, name: str = "VI_1") -> Any:
+        """Wait until the instance is in that phase."""
+        return wait_for(f"{name} is {phase}", lambda: (s := self.instance_status(name))["phase"] == phase and s)
+
+    def journal(self) -> list[str]:
+        file = self.things / "journal"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def history(self) -> list[Any]:
+        told = self.ctl("history", "--json")
+        assert told.returncode == 0, told.stderr
+        found: list[Any] = json.loads(told.stdout)["transitions"]
+        return found

@@ -1,0 +1,160 @@
+"""What a configuration becomes, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import OnFailure, Vip
+from failoverd.daemon import config, schema
+from failoverd.daemon.config import ConfigError
+
+GOOD = """
+[node]
+name = "left"
+
+[instance.VI_1]
+vips = ["80.67.181.1/32", "2001:db8::1/64 dev vlan10"]
+interface = "br-public"
+
+[instance.VI_1.resource.web]
+driver = "unit"
+unit = "web.service"
+needs = ["prefix"]
+nodes = ["left", "right"]
+on_failure = "continue"
+stop_timeout = "1.5m"
+
+[instance.VI_1.resource.prefix]
+driver = "bird"
+symbol = "failover_metric"
+active = 100
+standby = 300
+
+[instance."a name.with spaces".resource.ospf]
+driver = "quagga"
+unit = "frr.service"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "failoverd.toml"
+
+
+def errors(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    return [problem.removeprefix(f"{file}: ") for problem in caught.value.problems]
+
+
+def instance(body: str) -> str:
+    return f'[instance.VI_1]\n{body}\n[instance.VI_1.resource.a]\ndriver = "unit"\nunit = "a.service"\n'
+
+
+def resource(body: str, name: str = "a") -> str:
+    return f"[instance.VI_1.resource.{name}]\n{body}\n"
+
+
+def test_a_good_file(file: Path) -> None:
+    file.write_text(GOOD)
+    loaded = config.load(file)
+    assert loaded.node == "left"
+    spec = loaded.core.instances["VI_1"]
+    assert spec.vips == (
+        Vip(address="80.67.181.1/32", interface="br-public"),
+        Vip(address="2001:db8::1/64", interface="vlan10"),
+    )
+    web = spec.resources["web"]
+    assert web.needs == {"prefix"}
+    assert web.stop_timeout == 90.0
+    assert web.on_failure is OnFailure.CONTINUE
+    assert loaded.options["VI_1", "prefix"].symbol == "failover_metric"
+    assert "a name.with spaces" in loaded.core.instances
+
+
+def test_a_node_carries_what_names_it(file: Path) -> None:
+    file.write_text(GOOD)
+    assert set(config.load(file, "center").core.instances["VI_1"].resources) == {"prefix"}
+
+
+def test_conf_d_is_read_too(file: Path) -> None:
+    file.write_text(GOOD)
+    more = file.parent / "conf.d" / "more.toml"
+    more.parent.mkdir()
+    more.write_text('[instance.VI_1.resource.x]\ndriver = "unit"\nunit = "x.service"\n')
+    assert "x" in config.load(file).core.instances["VI_1"].resources
+    more.write_text('[instance.VI_1]\ninterface = "eth0"\n[instance.VI_1.resource.x]\ndriver = "units"\n')
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    assert caught.value.problems[0] == (
+        f"{more}: instance.VI_1.interface: is also set in {file}; expected in one file only"
+    )
+    assert caught.value.problems[1].startswith(f'{more}: instance.VI_1.resource.x.driver: no driver "units"; did you')
+
+
+def test_all_errors_at_once(file: Path) -> None:
+    text = 'node = 3\n[instnace.VI_1]\n[instance.VI_1]\nvip_timeout = "soon"\n' + resource(
+        'driver = "bird"\nactive = "x"'
+    )
+    found = errors(file, text)
+    assert len(found) == 6
+    assert found[0].startswith("instnace: unknown key; did you mean")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "nothing to follow; expected a table [instance.NAME]"),
+        ("[instance", "not valid TOML"),
+        ("[node]\nparallel = 0\n" + instance(""), "node.parallel: expected an integer (1 or more): how many"),
+        ("[node]\ncheck_interval = 1\n" + instance(""), 'expected a duration, like 90, "90s" or "5m", 10 s at least'),
+        ("[instance]\nVI_1 = 3", "instance.VI_1: expected a table"),
+        (instance('vips = ["192.0.2.1"]'), '"192.0.2.1" names no interface; expected `interface ='),
+        (instance('vips = ["192.0.2.300 dev eth0"]'), '"192.0.2.300 dev eth0" is not an address; expected "ADDRESS'),
+        (instance('interface = "a"\nvips = ["::1", "0::1/128"]'), '"0::1/128" is there twice; expected once'),
+        (instance('interfaces = "eth0"'), 'instance.VI_1.interfaces: unknown key; did you mean "interface"?'),
+        (instance("vips = 3"), "instance.VI_1.vips: expected a list of strings: its virtual addresses"),
+        (resource('unit = "a.service"'), "instance.VI_1.resource.a.driver: missing; expected a string: the driver"),
+        (resource('driver = "bidr"'), 'no driver "bidr"; did you mean "bird"? expected one of: bird, exec'),
+        (resource('driver = "unit"'), "instance.VI_1.resource.a.unit: missing; expected a string"),
+        (resource('driver = "unit"\nunit = "a.service"\nretry = 1'), 'a.retry: unknown key; did you mean "retries"?'),
+        (resource('driver = "unit"\nunit = "a.service"\ntimeout = "9 min"'), 'found "9 min"'),
+        (resource('driver = "unit"\nunit = "a.service"\non_failure = "go"'), 'expected one of "continue", "stop"'),
+        (
+            resource('driver = "unit"\nunit = "a.service"\nneeds = ["b"]'),
+            'there is no resource "b"; expected one of: a',
+        ),
+        (resource('driver = "unit"\nunit = "a.service"\nneeds = ["a"]'), "a circle: a needs a; expected none"),
+        (
+            resource('driver = "unit"\nunit = "a.service"\nneeds = ["b"]')
+            + resource('driver = "unit"\nunit = "b.service"\nnodes = ["left"]', "b"),
+            '"b" is only on left; expected it on every node that carries "a"',
+        ),
+    ],
+)
+def test_every_error_names_the_key_and_what_is_expected(file: Path, text: str, expected: str) -> None:
+    assert any(expected in problem for problem in errors(file, text)), errors(file, text)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
+        config.load(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(3, 3.0), ("90s", 90.0), ("500ms", 0.5), ("5m", 300.0), ("1h", 3600.0), ("1.5s", 1.5)]
+)
+def test_durations(text: str | float, value: float) -> None:
+    assert schema.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1 s", "s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        schema.seconds(text)

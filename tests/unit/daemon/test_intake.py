@@ -1,0 +1,564 @@
+"""The intake from outside: real sockets, a real FIFO, the real hook, and every kind of nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import VrrpState
+from failoverd.core.ordering import Verdict
+from failoverd.daemon import intake as intake_module
+from failoverd.daemon.intake import Change, Intake, IntakeError, Told, notify
+from failoverd.daemon.intake.fifo import LOOK
+
+HOOK = Path(__file__).parents[3] / "hooks" / "notify"
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
+FOLLOWED = frozenset({"VI_1", "VI 2.x"})
+
+
+def line(state: str, ticks: int, pid: int = 1, *, name: str = "VI_1", boot: str = BOOT) -> bytes:
+    return f"1\t{boot}\t{ticks}\t{pid}\tINSTANCE\t{name}\t{state}\t100\n".encode()
+
+
+class Node:
+    """One runtime directory, and the intakes that live there one after another."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.runtime = runtime
+        self.changes: list[Change] = []
+        self.told: list[Told] = []
+        self.heard = asyncio.Event()
+        self.intake: Intake | None = None
+
+    def start(self, listener: socket.socket | None = None) -> Intake:
+        self.intake = Intake(
+            self.runtime, deliver=self.deliver, record=self.record, followed=FOLLOWED, listener=listener
+        )
+        self.intake.start()
+        return self.intake
+
+    def stop(self) -> None:
+        if self.intake:
+            self.intake.close()
+            self.intake = None
+
+    def deliver(self, changes: list[Change]) -> None:
+        self.changes += changes
+
+    def record(self, told: list[Told]) -> None:
+        self.told += told
+        self.heard.set()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not reached():
+                self.heard.clear()
+                await self.heard.wait()
+
+    async def until_told(self, count: int) -> None:
+        await self.until(lambda: len(self.told) >= count)
+
+    def states(self, name: str = "VI_1") -> list[VrrpState | None]:
+        return [change.state for change in self.changes if change.name == name]
+
+    def verdicts(self) -> list[Verdict]:
+        return [told.verdict for told in self.told]
+
+    def fifo(self, text: str | bytes) -> None:
+        with open_fifo(self.runtime) as fd:
+            data = text if isinstance(text, bytes) else text.encode()
+            assert os.write(fd, data) == len(data)
+
+    def spool(self, name: str, content: bytes) -> Path:
+        path = self.runtime / "spool" / name
+        draft = path.with_name("." + name)
+        draft.write_bytes(content)
+        return draft.rename(path)
+
+    async def say(self, data: bytes) -> bytes:
+        """What the daemon answers on the notify socket, until it hangs up."""
+        reader, writer = await asyncio.open_unix_connection(self.runtime / "notify.sock")
+        try:
+            with contextlib.suppress(ConnectionError):
+                writer.write(data)
+                await writer.drain()
+            try:
+                return await asyncio.wait_for(reader.read(), 60)
+            except ConnectionError:
+                return b""
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def hook(self, *words: str) -> int:
+        process = await asyncio.create_subprocess_exec(HOOK, "--runtime-dir", self.runtime, *words)
+        return await process.wait()
+
+
+@contextlib.contextmanager
+def open_fifo(runtime: Path) -> Iterator[int]:
+    fd = os.open(runtime / "keepalived.fifo", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def eventually(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not reached():
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    made = Node(tmp_path / "run")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def running(node: Node) -> Node:
+    node.start()
+    return node
+
+
+def systemd_socket(runtime: Path) -> socket.socket:
+    runtime.mkdir(exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(runtime / "notify.sock"))
+    listener.listen(64)
+    return listener
+
+
+# Events, from each source.
+
+
+async def test_the_real_hook_is_heard(running: Node) -> None:
+    assert await running.hook("INSTANCE", "VI 2.x", "MASTER", "150") == 0
+    assert list((running.runtime / "spool").iterdir()) == []
+    assert running.states("VI 2.x") == [MASTER]
+    (told,) = running.told
+    assert (told.kind, told.word, told.priority, told.source) == ("INSTANCE", "MASTER", 150, "hook")
+
+
+async def test_keepalived_s_fifo_is_heard(running: Node) -> None:
+    running.fifo('GROUP "VI_1" BACKUP 0\nINSTANCE "VI 2.x" MASTER 150\n')
+    await running.until_told(2)
+    assert running.states("VI_1") == [BACKUP]
+    assert running.states("VI 2.x") == [MASTER]
+
+
+async def test_both_clocks_are_one(running: Node) -> None:
+    running.fifo('INSTANCE "VI_1" BACKUP 150\n')
+    await running.until_told(1)
+    await running.hook("INSTANCE", "VI_1", "MASTER", "150")
+    running.fifo('INSTANCE "VI_1" FAULT 150\n')
+    await running.until_told(3)
+    before, fork, after = (told.ticks for told in running.told)
+    assert before <= fork <= after <= before + 60 * os.sysconf("SC_CLK_TCK")
+
+
+async def test_one_change_told_by_both_is_one_change(running: Node) -> None:
+    running.fifo('INSTANCE "VI_1" MASTER 150\n')
+    running.spool("1-1", line("MASTER", 1))
+    await running.hook("INSTANCE", "VI_1", "MASTER", "150")
+    await running.until_told(3)
+    assert running.states() == [MASTER]
+    assert running.intake
+    assert running.intake.counters == {"accepted": 1, "duplicate": 2, "stale": 0, "ignored": 0, "rejected": 0}
+
+
+async def test_hooks_count_in_the_order_of_their_forks(running: Node) -> None:
+    assert await running.say(line("MASTER", 300, 9)) == b"ok\n"
+    assert await running.say(line("BACKUP", 200, 8)) == b"ok\n"
+    assert await running.say(line("MASTER", 300, 9)) == b"ok\n"
+    assert await running.say(line("FAULT", 300, 10)) == b"ok\n"
+    assert running.states() == [MASTER, FAULT]
+    assert running.verdicts() == [Verdict.ACCEPTED, Verdict.STALE, Verdict.DUPLICATE, Verdict.ACCEPTED]
+
+
+async def test_the_fifo_is_read_before_a_hook_is_judged(running: Node) -> None:
+    with socket.socket(socket.AF_UNIX) as hook:
+        # Both wait when the loop looks next, whichever it looks at first.
+        hook.connect(str(running.runtime / "notify.sock"))
+        hook.sendall(line("BACKUP", 100))
+        running.fifo('INSTANCE "VI_1" BACKUP 100\nINSTANCE "VI_1" MASTER 100\n')
+        await running.until_told(3)
+    assert [told.source for told in running.told] == ["fifo", "fifo", "hook"]
+    assert running.states()[-1] is MASTER
+
+
+async def test_a_reassertion_is_a_change_of_nothing(running: Node) -> None:
+    running.fifo('INSTANCE "VI_1" MASTER 150\n')
+    await running.until_told(1)
+    running.fifo('INSTANCE "VI_1" MASTER_RX_LOWER_PRI 150\n' * 22)
+    await running.until_told(23)
+    assert [(change.state, change.reassert) for change in running.changes] == [(MASTER, False), (None, True)]
+    assert running.intake
+    assert running.intake.counters["duplicate"] == 22
+
+
+async def test_priorities_and_unknown_words_are_kept_and_ignored(running: Node) -> None:
+    words = ["BACKUP_PRIORITY", "MASTER_PRIORITY", "CONFUSED"]
+    running.fifo("".join(f'INSTANCE "VI_1" {word} 105\n' for word in words))
+    await running.until_told(3)
+    assert [told.word for told in running.told] == words
+    assert set(running.verdicts()) == {Verdict.IGNORED}
+    assert running.changes == []
+
+
+async def test_who_is_not_followed_is_ignored_until_a_reload_follows(running: Node) -> None:
+    assert running.intake
+    assert await running.say(line("MASTER", 100, name="VI_9")) == b"ok\n"
+    assert running.changes == []
+    assert running.intake.counters["ignored"] == 1
+    running.intake.followed = FOLLOWED | {"VI_9"}
+    assert running.intake.last("VI_9") is MASTER
+    assert await running.say(line("BACKUP", 200, name="VI_9")) == b"ok\n"
+    assert running.states("VI_9") == [BACKUP]
+
+
+async def test_a_state_that_came_and_went_asks_to_verify(running: Node) -> None:
+    running.fifo('INSTANCE "VI_1" MASTER 150\n')
+    await running.until_told(1)
+    running.fifo('INSTANCE "VI_1" BACKUP 150\nINSTANCE "VI_1" MASTER 150\n')
+    await running.until_told(3)
+    assert [(change.state, change.reassert) for change in running.changes] == [(MASTER, False), (MASTER, True)]
+
+
+# Floods.
+
+
+async def test_ten_thousand_lines_in_one_burst_are_one_change(running: Node) -> None:
+    burst = 'INSTANCE "VI_1" MASTER 150\nINSTANCE "VI_1" BACKUP 150\n' * 5_000
+    running.fifo(burst + 'INSTANCE "VI_1" FAULT 150\n')
+    await running.until_told(10_001)
+    assert [(change.state, change.reassert) for change in running.changes] == [(FAULT, True)]
+    assert running.intake
+    assert running.intake.counters["accepted"] == 10_001
+
+
+async def test_a_burst_that_fills_one_look_exactly(running: Node) -> None:
+    lines, rest = divmod(LOOK, len('INSTANCE "VI_1" MASTER 150\n'))
+    running.fifo("x" * (rest - 1) + "\n" + 'INSTANCE "VI_1" MASTER 150\n' * lines)
+    await running.until_told(lines)
+    assert running.states() == [MASTER]
+
+
+async def test_a_pipe_that_was_full_lets_hooks_speak_for_themselves(node: Node) -> None:
+    node.start()
+    node.fifo('INSTANCE "VI_1" MASTER 100\n')
+    await node.until_told(1)
+    with open_fifo(node.runtime) as fd:
+        capacity = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+        text = b'INSTANCE "VI_1" BACKUP 100\nINSTANCE "VI_1" MASTER 100\n'
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(capacity // len(text) + 1):
+                os.write(fd, text)
+        # The line of this BACKUP found no room; its hook runs all the same.
+        forked = node.told[0].ticks + 1
+        node.spool(f"{forked}-9", line("BACKUP", forked, 9))
+    await node.until(lambda: any(told.source == "spool" for told in node.told))
+    assert node.intake
+    assert node.intake.last("VI_1") is BACKUP
+    assert node.changes[-1].reassert
+    assert len(node.changes) < 10
+
+
+async def test_two_thousand_hooks_at_once_are_all_heard(running: Node) -> None:
+    async def tell(number: int) -> bytes:
+        return await running.say(line("MASTER" if number % 2 else "BACKUP", number // 10, number))
+
+    answers: list[bytes] = []
+    for first in range(0, 2_000, 200):
+        answers += await asyncio.gather(*(tell(number) for number in range(first, first + 200)))
+    assert answers == [b"ok\n"] * 2_000
+    assert len(running.told) == 2_000
+    assert running.states()[-1] is MASTER
+
+
+# Nonsense on the notify socket.
+
+
+@pytest.mark.parametrize("data", [b"\0" * 100 + b"\n", b"x" * 1_000_000, line("MASTER", 1)[:-1] * 90, b"\n", b"2\t\n"])
+async def test_nonsense_is_counted_and_not_answered(running: Node, data: bytes) -> None:
+    assert running.intake
+    assert await running.say(data) == b""
+    assert running.intake.counters["rejected"] == 1
+    assert await running.say(line("MASTER", 1)) == b"ok\n"
+
+
+async def test_half_a_line_and_the_rest_of_it_are_one_line(running: Node) -> None:
+    reader, writer = await asyncio.open_unix_connection(running.runtime / "notify.sock")
+    whole = line("MASTER", 1)
+    for at in range(len(whole)):
+        writer.write(whole[at : at + 1])
+        await writer.drain()
+    assert await asyncio.wait_for(reader.read(), 60) == b"ok\n"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_half_a_line_is_given_up_at_its_end_or_deadline(running: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "PATIENCE", 0.05)
+    assert running.intake
+    assert await running.say(line("MASTER", 1)[:20]) == b""
+    assert await running.say(b"") == b""
+    assert running.intake.counters["rejected"] == 2
+    reader, writer = await asyncio.open_unix_connection(running.runtime / "notify.sock")
+    writer.write(line("MASTER", 1)[:20])
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 60) == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_thousand_silent_connections_cost_nothing(running: Node) -> None:
+    assert running.intake
+    silent = []
+    try:
+        for _ in range(1_000):
+            each = socket.socket(socket.AF_UNIX)
+            each.connect(str(running.runtime / "notify.sock"))
+            silent.append(each)
+        assert await running.say(line("MASTER", 1)) == b"ok\n"
+        assert len(running.intake._notify._waiting) <= notify.WAITING
+        assert running.intake.counters["rejected"] >= 1_000 - notify.WAITING
+    finally:
+        for each in silent:
+            each.close()
+
+
+async def test_the_log_says_a_thing_once(running: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(50):
+        await running.say(b"nonsense\n")
+    assert capsys.readouterr().out.count("not an event") <= 1
+
+
+async def test_no_descriptor_left_is_waited_out(running: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "PAUSE", 0.01)
+    assert running.intake
+    with socket.socket(socket.AF_UNIX) as hook, socket.socket(socket.AF_UNIX) as spare:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = len(os.listdir("/proc/self/fd")) + 64  # noqa: PTH208 (it is not about paths)
+        holes = [os.dup(spare.fileno()) for _ in range(highest)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(holes) + 1, hard))
+            hook.connect(str(running.runtime / "notify.sock"))
+            hook.sendall(line("MASTER", 1))
+            await eventually(lambda: running.intake is not None and running.intake._notify._pause is not None)
+            assert running.told == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in holes:
+                os.close(fd)
+        await running.until_told(1)
+    assert running.states() == [MASTER]
+
+
+# Nonsense in the FIFO and in the spool.
+
+
+async def test_nonsense_in_the_fifo_is_passed_over(running: Node) -> None:
+    running.fifo(b"\0\xff\n" + b"x" * 100_000)
+    running.fifo(b'\nINSTANCE "VI_1" MAS')
+    running.fifo(b"TER 150\n")
+    await running.until_told(1)
+    assert running.states() == [MASTER]
+    assert running.intake
+    assert running.intake.counters["rejected"] == 2
+
+
+async def test_the_spool_takes_events_only(running: Node, tmp_path: Path) -> None:
+    spool = running.runtime / "spool"
+    outside = tmp_path / "outside"
+    outside.write_bytes(line("FAULT", 900))
+    (tmp_path / "link").symlink_to(outside)
+    (tmp_path / "link").rename(spool / "1-1")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "directory").rename(spool / "1-2")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "fifo").rename(spool / "1-3")
+    running.spool("1-4", b"x" * 1_000_000)
+    running.spool("1-5", b"\xff\n")
+    running.spool("1-6", line("FAULT", 900)[:-1])
+    running.spool("garbage", line("BACKUP", 100, 1))
+    running.spool("200-1", line("MASTER", 200, 1))
+    await running.until_told(2)
+    assert running.states()[-1] is MASTER
+    assert running.intake
+    assert running.intake.counters["rejected"] == 6
+    assert list(spool.iterdir()) == []
+    assert outside.exists()
+
+
+async def test_an_earlier_boot_s_events_are_stale(node: Node) -> None:
+    node.start()
+    node.spool("900-1", line("MASTER", 900, boot="00000000-0000-0000-0000-000000000000"))
+    await node.until_told(1)
+    assert node.verdicts() == [Verdict.STALE]
+    assert node.changes == []
+    assert list((node.runtime / "spool").iterdir()) == []
+
+
+async def test_a_spool_made_anew_is_watched(running: Node) -> None:
+    (running.runtime / "spool").rmdir()
+    await eventually((running.runtime / "spool").is_dir)
+    running.spool("1-1", line("MASTER", 1))
+    await running.until_told(1)
+    assert running.states() == [MASTER]
+
+
+async def test_more_files_than_one_turn_takes(node: Node) -> None:
+    (node.runtime / "spool").mkdir(parents=True)
+    for number in range(600):
+        node.spool(f"{number}-1", line("MASTER" if number % 2 else "BACKUP", number))
+    (node.runtime / "spool" / ".5-5").write_bytes(b"half")
+    os.utime(node.runtime / "spool" / ".5-5", (0, 0))
+    node.start()
+    await node.until_told(600)
+    assert set(node.verdicts()) == {Verdict.ACCEPTED}
+    assert node.states()[-1] is MASTER
+    assert len(node.changes) <= 600 // intake_module.FILES + 1
+    assert list((node.runtime / "spool").iterdir()) == []
+
+
+# Who else is there.
+
+
+async def test_a_second_daemon_is_told_so(running: Node) -> None:
+    second = Intake(running.runtime, deliver=running.deliver)
+    with pytest.raises(IntakeError, match="another failoverd runs with this runtime directory"):
+        second.start()
+    assert await running.say(line("MASTER", 1)) == b"ok\n"
+
+
+async def test_a_dead_daemon_s_socket_is_replaced_and_systemd_s_is_not(node: Node) -> None:
+    listener = systemd_socket(node.runtime)
+    with pytest.raises(IntakeError, match="listens there"):
+        node.start()
+    node.stop()
+    listener.close()
+    assert (node.runtime / "notify.sock").is_socket()
+    node.start()
+    assert await node.say(line("MASTER", 1)) == b"ok\n"
+    assert (node.runtime / "notify.sock").stat().st_mode & 0o777 == 0o660
+    node.stop()
+    assert not (node.runtime / "notify.sock").exists()
+
+
+async def test_systemd_s_socket_is_adopted_and_left(node: Node) -> None:
+    node.start(systemd_socket(node.runtime))
+    assert await node.say(line("MASTER", 1)) == b"ok\n"
+    node.stop()
+    assert (node.runtime / "notify.sock").is_socket()
+
+
+@pytest.mark.parametrize("what", ["keepalived.fifo", "spool"])
+async def test_something_else_in_the_way_is_a_clear_error(node: Node, what: str) -> None:
+    node.runtime.mkdir()
+    (node.runtime / what).write_text("something else")
+    with pytest.raises(IntakeError, match=what):
+        node.start()
+    (node.runtime / what).unlink()
+    node.start()
+
+
+async def test_keepalived_s_own_fifo_is_found(running: Node) -> None:
+    path = running.runtime / "keepalived.fifo"
+    running.fifo('INSTANCE "VI_1" BACKUP 100\n')
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    with open_fifo(running.runtime) as fd:
+        os.write(fd, b'INSTANCE "VI_1" MASTER 100\n')
+        await running.until_told(2)
+    assert running.states()[-1] is MASTER
+    path.unlink()
+    await eventually(path.exists)
+    running.fifo('INSTANCE "VI_1" FAULT 100\n')
+    await running.until_told(3)
+    assert running.states()[-1] is FAULT
+
+
+async def test_a_fifo_replaced_by_a_file_is_lived_with(running: Node) -> None:
+    (running.runtime / "keepalived.fifo").unlink()
+    (running.runtime / "file").write_text("something else")
+    (running.runtime / "file").rename(running.runtime / "keepalived.fifo")
+    assert await running.say(line("MASTER", 1)) == b"ok\n"
+
+
+# Restarts.
+
+
+async def test_the_next_daemon_knows_what_this_one_acknowledged(node: Node) -> None:
+    node.start()
+    assert await node.say(line("MASTER", 300, 9)) == b"ok\n"
+    node.stop()
+    intake = node.start()
+    assert intake.last("VI_1") is MASTER
+    assert await node.say(line("BACKUP", 200, 8)) == b"ok\n"
+    assert await node.say(line("MASTER", 300, 9)) == b"ok\n"
+    assert node.states() == [MASTER]
+    assert node.verdicts() == [Verdict.ACCEPTED, Verdict.STALE, Verdict.DUPLICATE]
+
+
+async def test_a_hook_that_nobody_acknowledged_is_heard_once(node: Node) -> None:
+    listener = systemd_socket(node.runtime)
+    (node.runtime / "spool").mkdir()
+    assert await node.hook("INSTANCE", "VI_1", "MASTER", "150") == 0
+    # It waits twice now: in the kernel's queue, and in the spool.
+    assert len(list((node.runtime / "spool").iterdir())) == 1
+    node.start(listener)
+    await node.until_told(2)
+    assert sorted(told.source for told in node.told) == ["hook", "spool"]
+    assert sorted(verdict.value for verdict in node.verdicts()) == ["accepted", "duplicate"]
+    assert node.states() == [MASTER]
+
+
+DAEMON = """
+import asyncio, pathlib, sys
+from failoverd.daemon.intake import Intake
+async def main():
+    intake = Intake(pathlib.Path(sys.argv[1]), deliver=lambda changes: None, followed=frozenset({"VI_1"}))
+    intake.start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_kill_9_loses_nothing(node: Node) -> None:
+    stdout = asyncio.subprocess.PIPE
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", DAEMON, node.runtime, stdout=stdout)
+    assert daemon.stdout
+    assert await daemon.stdout.readline() == b"ready\n"
+    assert await node.hook("INSTANCE", "VI_1", "BACKUP", "150") == 0
+    daemon.send_signal(signal.SIGSTOP)
+    assert await node.hook("INSTANCE", "VI_1", "MASTER", "150") == 0
+    daemon.kill()
+    await daemon.wait()
+    assert await node.hook("GROUP", "VI_1", "FAULT", "0") == 0
+    intake = node.start()
+    assert intake.last("VI_1") is BACKUP
+    await node.until_told(2)
+    assert node.states()[-1] is FAULT
+
+
+async def test_closing_twice_or_before_a_start_is_fine(node: Node) -> None:
+    Intake(node.runtime, deliver=node.deliver).close()
+    intake = node.start()
+    intake.close()
+    intake.close()

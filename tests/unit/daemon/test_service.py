@@ -1,0 +1,267 @@
+"""The whole daemon, from the outside: keepalived's words go in, and files come and go in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.daemon.living import PATIENCE, Living, wait_for
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Living]:
+    made = Living(tmp_path)
+    yield made
+    made.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def chain(node: Living) -> Living:
+    """Three resources in a row: disk, guest, route."""
+    node.instance()
+    node.resource("disk")
+    node.resource("guest", "disk")
+    node.resource("route", "guest")
+    return node
+
+
+def overlaps(journal: list[str]) -> list[str]:
+    """Resources on which a step began before the last one had ended."""
+    running: set[str] = set()
+    found = []
+    for line in journal:
+        mark, _, resource = line.split()
+        if mark == "+":
+            if resource in running:
+                found.append(resource)
+            running.add(resource)
+        else:
+            running.discard(resource)
+    return found
+
+
+def test_master_and_backup_in_order(chain: Living) -> None:
+    chain.start()
+    assert chain.instance_status()["phase"] == "unknown"
+    chain.hook("BACKUP")
+    chain.until("standby")
+    chain.hook("MASTER")
+    chain.until("active")
+    chain.hook("FAULT")
+    chain.until("standby")
+    begun = [line.split()[1:] for line in chain.journal() if line.startswith("+")]
+    assert begun == [
+        ["activate", "disk"],
+        ["activate", "guest"],
+        ["activate", "route"],
+        ["deactivate", "route"],
+        ["deactivate", "guest"],
+        ["deactivate", "disk"],
+    ]
+
+
+def test_the_history_tells_what_and_why(chain: Living) -> None:
+    chain.start()
+    chain.hook("BACKUP")
+    chain.until("standby")
+    chain.hook("MASTER")
+    chain.until("active")
+    newest = wait_for("the history has it", lambda: (h := chain.history()) and h[0]["outcome"] == "active" and h[0])
+    assert newest["cause"] == "keepalived said MASTER"
+    assert [(step["resource"], step["verb"], step["outcome"]) for step in newest["steps"]] == [
+        ("disk", "activate", "done"),
+        ("guest", "activate", "done"),
+        ("route", "activate", "done"),
+    ]
+    assert str(chain.things / "disk") in newest["steps"][0]["command"]
+    assert newest["started"] <= newest["steps"][0]["started"] < newest["steps"][0]["ended"] <= newest["ended"]
+
+
+def test_the_same_change_from_two_sources_is_one(chain: Living) -> None:
+    chain.start()
+    for state in ("BACKUP", "MASTER"):
+        chain.fifo(f'INSTANCE "VI_1" {state} 150')
+        chain.hook(state)
+    chain.until("active")
+    events = chain.status()["events"]
+    assert (events["accepted"], events["duplicate"]) == (2, 2)
+
+
+def test_priorities_are_no_states(chain: Living) -> None:
+    chain.start()
+    chain.fifo('INSTANCE "VI_1" MASTER 150', 'INSTANCE "VI_1" BACKUP_PRIORITY 105', 'INSTANCE "VI_1" NEW_WORD 1')
+    chain.until("active")
+    assert chain.instance_status()["vrrp_state"] == "MASTER"
+
+
+def test_a_group_and_a_name_with_spaces(node: Living) -> None:
+    node.instance("my group.1")
+    node.resource("disk", instance="my group.1")
+    node.start()
+    node.fifo('GROUP "my group.1" MASTER 0')
+    node.until("active", "my group.1")
+    node.hook("BACKUP", "my group.1", "GROUP")
+    node.until("standby", "my group.1")
+
+
+def test_deleted_is_standby(chain: Living) -> None:
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    chain.hook("DELETED")
+    chain.until("standby")
+
+
+def test_fifty_flaps_and_the_last_word_wins(node: Living) -> None:
+    node.instance()
+    node.resource("slow", takes="0.05")
+    node.resource("guest", "slow")
+    node.start()
+    for last in ("MASTER", "BACKUP"):
+        for _ in range(50):
+            node.hook("MASTER" if last == "BACKUP" else "BACKUP")
+            node.hook(last)
+        node.until("active" if last == "MASTER" else "standby")
+    assert not overlaps(node.journal())
+    assert not (node.things / "slow").exists()
+
+
+@pytest.mark.parametrize("begun", range(1, 4))
+def test_killed_in_the_middle_of_a_promotion_and_started_again(node: Living, begun: int) -> None:
+    node.instance()
+    node.resource("disk", takes="0.2")
+    node.resource("guest", "disk", takes="0.2")
+    node.resource("route", "guest", takes="0.2")
+    node.start()
+    node.hook("BACKUP")
+    node.until("standby")
+    node.hook("MASTER")
+    wait_for("a step runs", lambda: len([line for line in node.journal() if line.startswith("+")]) >= begun)
+    node.stop(signal.SIGKILL)
+    node.start()
+    node.until("active")
+    assert all((node.things / name).exists() for name in ("disk", "guest", "route"))
+    assert "interrupted" in {h["outcome"] for h in node.history()}
+
+
+def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:
+    chain.start()
+    chain.hook("BACKUP")
+    chain.until("standby")
+    chain.stop()
+    chain.hook("MASTER")
+    assert list((chain.run_dir / "spool").iterdir())
+    chain.start()
+    chain.until("active")
+    assert not list((chain.run_dir / "spool").iterdir())
+
+
+def test_a_stop_leaves_resources_as_they_are_and_a_start_finds_them(chain: Living) -> None:
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    before = chain.journal()
+    chain.stop()
+    assert (chain.things / "route").exists()
+    chain.start()
+    chain.until("active")
+    assert chain.instance_status()["reason"] == "found MASTER at start"
+    assert chain.journal() == before
+
+
+def test_a_step_that_hangs_ends_at_its_deadline(node: Living) -> None:
+    node.instance()
+    node.resource("stuck", takes="600", body='timeout = "200ms"\nretries = 0')
+    node.resource("other")
+    node.start()
+    node.hook("MASTER")
+    status = node.until("failed")
+    assert "did not end within 0.2 s" in status["reason"]
+    assert status["resources"]["other"]["level"] == "active", "what does not depend on it had begun"
+    node.hook("BACKUP")
+    assert (node.things / "other").exists() or node.instance_status()["phase"] in ("demoting", "standby")
+
+
+def test_drift_is_mended_after_a_reload(chain: Living) -> None:
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    (chain.things / "route").unlink()
+    assert chain.process is not None
+    chain.process.send_signal(signal.SIGHUP)
+    wait_for("the route is back", (chain.things / "route").exists)
+    chain.until("active")
+
+
+def test_a_bad_file_leaves_the_running_configuration_in_force(chain: Living) -> None:
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    chain.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\n')
+    assert chain.process is not None
+    chain.process.send_signal(signal.SIGHUP)
+    wait_for("it says so", lambda: "the one in force stays" in chain.log.read_text())
+    assert 'did you mean \\"vips\\"' in chain.log.read_text()
+    assert set(chain.instance_status()["resources"]) == {"disk", "guest", "route"}
+    chain.hook("BACKUP")
+    chain.until("standby")
+
+
+def test_a_reload_follows_a_new_instance(chain: Living) -> None:
+    chain.start()
+    chain.instance("VI_2")
+    chain.resource("extra", instance="VI_2")
+    assert chain.process is not None
+    chain.process.send_signal(signal.SIGHUP)
+    wait_for("it is there", lambda: "VI_2" in chain.status()["instances"])
+    chain.hook("MASTER", "VI_2")
+    chain.until("active", "VI_2")
+
+
+def test_a_second_daemon_is_refused_in_words(chain: Living) -> None:
+    chain.start()
+    second = subprocess.run(chain.words(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert second.returncode == os.EX_CANTCREAT
+    assert "another failoverd" in second.stderr
+    assert chain.instance_status()["phase"] == "unknown", "the first goes on"
+
+
+def test_history_trouble_changes_nothing(chain: Living) -> None:
+    chain.state_dir.mkdir()
+    (chain.state_dir / "history.db").mkdir()  # not even root can open this as a database
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    assert chain.status()["history"]["trouble"]
+
+
+@pytest.mark.usefixtures("own_network")
+def test_the_vip_decides(node: Living) -> None:
+    node.instance(body='vips = ["192.0.2.1/32", "2001:db8::1/128"]\ninterface = "eth0"\nvip_timeout = "300ms"')
+    node.resource("disk")
+    node.start()
+    node.hook("MASTER")
+    status = node.until("refused")
+    assert status["reason"] == "MASTER, but 192.0.2.1/32 is not on eth0"
+    assert [vip["present"] for vip in status["vips"]] == [False, False]
+    subprocess.run(["ip", "addr", "add", "192.0.2.1/32", "dev", "eth0"], check=True)
+    subprocess.run(["ip", "addr", "add", "2001:db8::1/128", "dev", "eth0", "nodad"], check=True)
+    node.until("active")
+    subprocess.run(["ip", "addr", "del", "192.0.2.1/32", "dev", "eth0"], check=True)
+    node.until("refused")
+    assert not (node.things / "disk").exists()
+
+
+def test_check_says_what_is_wrong_and_where(chain: Living) -> None:
+    good = chain.ctl("config", "check", str(chain.config))
+    assert good.returncode == 0, good.stderr
+    assert "ok (1 instances, 3 resources" in good.stdout
+    chain.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\n')
+    bad = chain.ctl("config", "check", str(chain.config))
+    assert bad.returncode == os.EX_CONFIG
+    assert f'{chain.config}: instance.VI_1.vipz: unknown key; did you mean "vips"?' in bad.stderr

@@ -1,0 +1,231 @@
+"""The real hook, run as keepalived runs it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOOK = Path(__file__).parents[3] / "hooks" / "notify"
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+CHANGE = ("INSTANCE", "VI_1", "MASTER", "150")
+
+
+def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([HOOK, *words], env={}, **{**quiet, **options})
+
+
+def end(hook: subprocess.Popen[bytes]) -> int:
+    out, err = hook.communicate(timeout=30)
+    assert not out, out
+    assert not err, err
+    return hook.returncode
+
+
+def run(*words: str, **options: Any) -> int:
+    return end(start(*words, **options))
+
+
+def spooled(runtime: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((runtime / "spool").iterdir())]
+
+
+def fields(line: bytes) -> list[str]:
+    assert line.endswith(b"\n")
+    return line[:-1].decode().split("\t")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    (tmp_path / "spool").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def listener(runtime: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(runtime / "notify.sock"))
+        listening.listen(64)
+        listening.settimeout(30)
+        yield listening
+
+
+def test_it_compiles() -> None:
+    subprocess.run(["/usr/bin/perl", "-c", HOOK], check=True, capture_output=True, timeout=30)
+
+
+def test_it_loads_no_module_and_starts_nothing() -> None:
+    text = HOOK.read_text(encoding="utf-8")
+    for word in ("use ", "require ", "system", "exec ", "fork", "`", "print", "qx", "warn", "die "):
+        assert not any(word in line for line in text.splitlines() if not line.startswith("#")), word
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_it_hands_over_its_start_time_and_pid(runtime: Path, listener: socket.socket) -> None:
+    hook = start("--runtime-dir", str(runtime), *CHANGE)
+    connection, _ = listener.accept()
+    with connection:
+        line = connection.recv(4096)
+        stat = Path(f"/proc/{hook.pid}/stat").read_text(encoding="utf-8")
+        ticks = stat.rpartition(")")[2].split()[19]
+        connection.sendall(b"ok\n")
+    assert end(hook) == 0
+    assert fields(line) == ["1", BOOT, ticks, str(hook.pid), *CHANGE]
+    assert spooled(runtime) == []
+
+
+def test_a_command_name_with_spaces_and_parentheses(tmp_path: Path, runtime: Path) -> None:
+    odd = tmp_path / "a) S (b c"
+    odd.symlink_to(HOOK)
+    hook = subprocess.Popen([odd, "--runtime-dir", str(runtime), *CHANGE])
+    assert hook.wait(timeout=30) == 0
+    (line,) = spooled(runtime)
+    assert fields(line)[3] == str(hook.pid)
+    assert (
+        abs(int(fields(line)[2]) / os.sysconf("SC_CLK_TCK") - float(Path("/proc/uptime").read_text().split()[0])) < 60
+    )
+
+
+def test_without_priority_the_last_field_is_empty(runtime: Path) -> None:
+    assert run("--runtime-dir", str(runtime), "GROUP", "G 1.x", "STOP") == 0
+    (line,) = spooled(runtime)
+    assert fields(line)[4:] == ["GROUP", "G 1.x", "STOP", ""]
+
+
+@pytest.mark.parametrize("name", ["VI 1", "a.b", 'quo"ted', "it's", "back\\slash", "$(x)`y`", "grün", "-n", "*"])
+def test_names_arrive_as_they_are(runtime: Path, name: str) -> None:
+    assert run("--runtime-dir", str(runtime), "INSTANCE", name, "BACKUP", "100") == 0
+    (line,) = spooled(runtime)
+    assert fields(line)[5] == name
+
+
+def test_no_socket(runtime: Path) -> None:
+    assert run("--runtime-dir", str(runtime), *CHANGE) == 0
+    assert len(spooled(runtime)) == 1
+
+
+def test_a_dead_daemons_socket(runtime: Path, listener: socket.socket) -> None:
+    listener.close()
+    assert run("--runtime-dir", str(runtime), *CHANGE) == 0
+    assert len(spooled(runtime)) == 1
+
+
+def test_no_acknowledgement_leaves_the_same_line_in_the_spool(runtime: Path, listener: socket.socket) -> None:
+    assert run("--runtime-dir", str(runtime), *CHANGE) == 0
+    connection, _ = listener.accept()
+    with connection:
+        assert spooled(runtime) == [connection.recv(4096)]
+
+
+@pytest.mark.parametrize("answer", [b"", b"no\n", b"\0" * 100])
+def test_another_answer_is_no_acknowledgement(runtime: Path, listener: socket.socket, answer: bytes) -> None:
+    hook = start("--runtime-dir", str(runtime), *CHANGE)
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(answer)
+    assert end(hook) == 0
+    assert len(spooled(runtime)) == 1
+
+
+def test_a_full_backlog(runtime: Path, listener: socket.socket) -> None:
+    listener.listen(0)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(runtime / "notify.sock"))
+        assert run("--runtime-dir", str(runtime), *CHANGE) == 0
+    assert len(spooled(runtime)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE])
+def test_signals_do_not_stop_it(runtime: Path, listener: socket.socket, number: int) -> None:
+    hook = start("--runtime-dir", str(runtime), *CHANGE)
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        hook.send_signal(number)
+        connection.sendall(b"ok\n")
+    assert end(hook) == 0
+    assert spooled(runtime) == []
+
+
+def test_many_at_once_never_clash(runtime: Path) -> None:
+    hooks = [start("--runtime-dir", str(runtime), *CHANGE) for _ in range(60)]
+    assert [end(hook) for hook in hooks] == [0] * 60
+    lines = spooled(runtime)
+    assert {fields(line)[3] for line in lines} == {str(hook.pid) for hook in hooks}
+
+
+def test_as_keepalived_has_it(runtime: Path) -> None:
+    hook = start("--runtime-dir", str(runtime), *CHANGE, cwd="/", umask=0o177, process_group=0)
+    assert end(hook) == 0
+    (path,) = (runtime / "spool").iterdir()
+    # Readable without privileges over the user that keepalived runs scripts as.
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_closed_standard_streams(runtime: Path, listener: socket.socket) -> None:
+    closed = subprocess.Popen(
+        ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", HOOK, "--runtime-dir", str(runtime), *CHANGE]
+    )
+    connection, _ = listener.accept()
+    with connection:
+        assert fields(connection.recv(4096))[4:] == list(CHANGE)
+        connection.sendall(b"ok\n")
+    assert closed.wait(timeout=30) == 0
+    assert spooled(runtime) == []
+
+
+def test_neither_way_works(tmp_path: Path) -> None:
+    assert run("--runtime-dir", str(tmp_path), *CHANGE) == 75
+    assert run("--runtime-dir", str(tmp_path / "absent"), *CHANGE) == 75
+    (tmp_path / "spool").write_text("not a directory")
+    assert run("--runtime-dir", str(tmp_path), *CHANGE) == 75
+
+
+def test_a_spool_that_cannot_be_written(runtime: Path) -> None:
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # noqa: E731 (a thread-free preexec)
+    assert run("--runtime-dir", str(runtime), *CHANGE, preexec_fn=limit) == 75
+    assert spooled(runtime) == []
+
+
+def test_a_path_too_long_for_a_socket_still_has_a_spool(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    (deep / "spool").mkdir(parents=True)
+    assert run("--runtime-dir", str(deep), *CHANGE) == 0
+    assert len(spooled(deep)) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("INSTANCE",),
+        ("INSTANCE", "VI_1"),
+        ("instance", "VI_1", "MASTER"),
+        ("INSTANCE", "", "MASTER"),
+        ("INSTANCE", "VI\t1", "MASTER"),
+        ("INSTANCE", "VI_1\n", "MASTER"),
+        ("INSTANCE", "V" * 1025, "MASTER"),
+        ("INSTANCE", "VI_1", "master"),
+        ("INSTANCE", "VI_1", ""),
+        ("INSTANCE", "VI_1", "MASTER", "high"),
+        ("INSTANCE", "VI_1", "MASTER", "150", "more"),
+        ("INSTANCE\n", "VI_1", "MASTER"),
+    ],
+)
+def test_wrong_words(runtime: Path, words: tuple[str, ...]) -> None:
+    assert run("--runtime-dir", str(runtime), *words) == 64
+    assert spooled(runtime) == []
+
+
+def test_a_runtime_directory_is_a_word_of_its_own() -> None:
+    assert run("--runtime-dir") == 64
+    assert run("--runtime-dir", "", *CHANGE) == 64
