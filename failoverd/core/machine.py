@@ -39,9 +39,7 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import (
-    Config,
     Ending,
-    InstanceSpec,
     InstanceState,
     Keepalived,
     Level,
@@ -51,9 +49,9 @@ from failoverd.core.model import (
     ResourceState,
     State,
     Target,
-    Vip,
     VrrpState,
 )
+from failoverd.core.reload import reload
 from failoverd.core.settle import settle, unconfirmed
 from failoverd.core.turn import Turn
 
@@ -239,7 +237,7 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
     """The state after `event`, and what is to be done. Raises IllegalEvent for what only a bug can send."""
     turn = Turn(state, now)
     if isinstance(event, Reloaded):
-        _reload(turn, event.config)
+        reload(turn, event.config)
     else:
         for name in _concerned(state, event):
             instance = turn.state.instances[name]
@@ -264,44 +262,6 @@ def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
             yield from (name for name, instance in state.instances.items() if event.vip in instance.vips)
         case KeepalivedSeen() | Tick():
             yield from state.instances
-
-
-def _reload(turn: Turn, config: Config) -> None:
-    """Take over what the new configuration has in common with the old one, and look at everything again."""
-    turn.cause = "the configuration was read"
-    old = turn.state.instances
-    for name, instance in old.items():
-        if name not in config.instances and instance.transition is not None:
-            turn.end(instance, Ending.OVERTAKEN, "it is no longer configured")
-    turn.state = replace(turn.state, config=config, instances={})
-    for name, spec in config.instances.items():
-        turn.put(name, _configured(turn, old.get(name), spec))
-
-
-def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> InstanceState:
-    next_check = turn.now + turn.state.config.check_interval
-    if old is None:
-        resources = {name: ResourceState(spec=r, since=turn.now) for name, r in spec.resources.items()}
-        vips: dict[Vip, bool | None] = dict.fromkeys(spec.vips)
-        reason = "nothing is known yet"
-        new = InstanceState(
-            spec=spec, since=turn.now, next_check=next_check, vips=vips, resources=resources, reason=reason
-        )
-        turn.ask(new)
-    else:
-        resources = {
-            name: replace(old.resources[name], spec=r)
-            if name in old.resources and old.resources[name].spec.driver == r.driver
-            else ResourceState(spec=r, since=turn.now)
-            for name, r in spec.resources.items()
-        }
-        vips = {vip: old.vips.get(vip) for vip in spec.vips}
-        deadline = turn.now + spec.vip_timeout
-        new = unconfirmed(
-            replace(old, spec=spec, next_check=next_check, vips=vips, resources=resources, vip_deadline=deadline)
-        )
-    looked = {name: turn.look(new, name, r) for name, r in new.resources.items()}
-    return replace(new, resources=looked)
 
 
 def next_deadline(state: State, now: float) -> float | None:

@@ -1,0 +1,99 @@
+"""The daemon's entry: wires everything, and maps errors to exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from failoverd import __version__, log
+from failoverd.daemon import config
+from failoverd.daemon.config import ConfigError
+from failoverd.daemon.control import ControlError
+from failoverd.daemon.intake import IntakeError
+from failoverd.daemon.service import Service, Settings
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="failoverd",
+        description="Makes this machine follow its VIP: hears keepalived, and moves routes and services in order.",
+        epilog="SIGHUP reads the configuration again; SIGTERM ends the daemon and leaves all resources as they are.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/failoverd/failoverd.toml"),
+        metavar="FILE",
+        help="the configuration; conf.d/*.toml beside it is read too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runtime-dir",
+        type=Path,
+        default=Path("/run/failoverd"),
+        metavar="DIR",
+        help="sockets, keepalived's FIFO and the spool (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=Path("/var/lib/failoverd"),
+        metavar="DIR",
+        help="the history (default: %(default)s)",
+    )
+    parser.add_argument("--node", metavar="NAME", help="the name of this node (default: as configured, or the host's)")
+    parser.add_argument("--log-format", choices=log.FORMATS, default="console", help="default: %(default)s")
+    parser.add_argument("--check", action="store_true", help="check the configuration, say what is wrong, and end")
+    parser.add_argument("--version", action="version", version=f"failoverd {__version__}")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def main() -> int:
+    """Run the daemon. Exit codes are those of sysexits.h: 64 usage, 73 sockets or files, 78 configuration."""
+    arguments = _arguments().parse_args()
+    try:
+        configuration = config.load(arguments.config, arguments.node)
+    except ConfigError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return os.EX_CONFIG
+    if arguments.check:
+        instances = configuration.core.instances.values()
+        count = sum(len(instance.resources) for instance in instances)
+        print(
+            f"{arguments.config}: ok ({len(instances)} instances, {count} resources on {configuration.node})",
+        )
+        return os.EX_OK
+    log.configure(arguments.log_format)
+    settings = Settings(
+        config=arguments.config,
+        runtime_dir=arguments.runtime_dir,
+        state_dir=arguments.state_dir,
+        node=arguments.node,
+    )
+    try:
+        for directory in (settings.runtime_dir, settings.state_dir):
+            directory.mkdir(parents=True, exist_ok=True)
+        asyncio.run(_serve(settings, configuration))
+    except OSError as error:
+        print(f"failoverd: {error}", file=sys.stderr)
+        return os.EX_CANTCREAT
+    except (ControlError, IntakeError) as error:
+        print(f"failoverd: {error}", file=sys.stderr)
+        return os.EX_CANTCREAT
+    return os.EX_OK
+
+
+async def _serve(settings: Settings, configuration: config.Configuration) -> None:
+    await Service(settings, configuration).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""The configuration: TOML files, the same on every node, to what this node has to do.
+
+Every error names the file, the key, and what was expected; all errors are found before any is shown. Nothing here
+looks at the machine: a file that is good on one node is good on all.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Any
+
+from failoverd import drivers
+from failoverd.core.model import Config, InstanceSpec, OnFailure, ResourceSpec, Vip
+from failoverd.daemon import schema
+from failoverd.daemon.schema import Path
+from failoverd.drivers import option
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems`: one line each, with file, key and what was expected."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """The table ``[node]``."""
+
+    name: str | None = option("the name of this node; the host name where it is not given", default=None)
+    parallel: int = option("how many steps may run at once on this node", default=128, minimum=1)
+    check_interval: float = option(
+        "how often a resource that nothing happens to is looked at", default=30.0, unit="seconds", minimum=10
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceOptions:
+    """A table ``[instance.NAME]``; NAME is that of the vrrp_instance or vrrp_sync_group in keepalived.conf."""
+
+    vips: tuple[str, ...] = option(
+        'its virtual addresses, each "ADDRESS[/PREFIX] [dev INTERFACE]", as in keepalived.conf', default=()
+    )
+    interface: str | None = option("the interface of the VIPs that name none", default=None)
+    vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceOptions:
+    """What every table ``[instance.NAME.resource.NAME]`` may have, beside its driver's own keys."""
+
+    driver: str = option("the driver that moves it")
+    nodes: tuple[str, ...] | None = option("the nodes that can carry it; all, where it is not given", default=None)
+    needs: tuple[str, ...] = option("the resources that must be active before it", default=())
+    timeout: float = option("how long one activation may take", default=30.0, unit="seconds")
+    stop_timeout: float = option(
+        "how long one graceful deactivation may take; a forced one has 10 s more", default=30.0, unit="seconds"
+    )
+    retries: int = option("how often a failed step is tried again", default=2, minimum=0, maximum=100)
+    backoff: float = option("the pause before the first retry; each is twice the last", default=1.0, unit="seconds")
+    on_failure: str = option(
+        "when it will not activate: stop activating the others, or continue with them",
+        default="stop",
+        enum=["continue", "stop"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What this node has to do. `options`: each resource's driver options, by instance and resource name."""
+
+    node: str
+    core: Config
+    options: Mapping[tuple[str, str], Any]
+    files: tuple[File, ...]
+
+
+def load(file: File, node: str | None = None) -> Configuration:
+    """Read `file`, and ``conf.d/*.toml`` beside it, for the node `node` (None: as configured). Raises ConfigError."""
+    reader = _Reader()
+    files = (file, *sorted((file.parent / "conf.d").glob("*.toml")))
+    for each in files:
+        reader.read(each)
+    configuration = reader.resolve(node, files)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return configuration
+
+
+class _Reader:
+    """Collects the tables of all files, where each key came from, and every problem."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.tables: dict[str, Any] = {}
+        self.origin: dict[Path, File] = {}
+        self.main: File | None = None
+
+    def read(self, file: File) -> None:
+        self.main = self.main or file
+        try:
+            text = file.read_text(encoding="utf-8")
+            tables = tomllib.loads(text)
+        except (OSError, UnicodeDecodeError) as error:
+            self.problems.append(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}")
+        except tomllib.TOMLDecodeError as error:
+            self.problems.append(f"{file}: not valid TOML: {error}")
+        else:
+            self._merge(self.tables, tables, (), file)
+
+    def _merge(self, into: dict[str, Any], tables: Mapping[str, Any], at: Path, file: File) -> None:
+        for key, value in tables.items():
+            path = (*at, key)
+            if isinstance(value, dict) and isinstance(into.setdefault(key, {}), dict):
+                self.origin.setdefault(path, file)
+                self._merge(into[key], value, path, file)
+            elif path in self.origin:
+                self.problem(path, f"is also set in {self.origin[path]}; expected in one file only", file)
+            else:
+                self.origin[path] = file
+                into[key] = value
+
+    def problem(self, path: Path, text: str, file: File | None = None) -> None:
+        if file is None:
+            known = (self.origin[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.origin)
+            file = next(known, self.main)
+        key = ".".join(part if part.replace("-", "").replace("_", "").isalnum() else f'"{part}"' for part in path)
+        self.problems.append(f"{file}: {key}: {text}" if key else f"{file}: {text}")
+
+    def check(self, value: Any, table: Mapping[str, Any], at: Path) -> bool:
+        found = schema.problems(value, table, at)
+        for path, text in found:
+            self.problem(path, text)
+        return not found
+
+    def tables_in(self, value: Any, at: Path) -> Iterator[tuple[str, dict[str, Any], Path]]:
+        """The named tables in a table of tables."""
+        if not isinstance(value, dict):
+            self.problem(at, "expected a table")
+            return
+        for name, table in value.items():
+            if isinstance(table, dict):
+                yield name, table, (*at, name)
+            else:
+                self.problem((*at, name), "expected a table")
+
+    def resolve(self, node: str | None, files: tuple[File, ...]) -> Configuration:
+        tables = dict(self.tables)
+        settings = tables.pop("node", {})
+        instances = tables.pop("instance", {})
+        for key in tables:
+            self.problem((key,), f"unknown key; {schema.suggest(key, ['instance', 'node'])}")
+        if not instances and not self.problems:
+            self.problem((), "nothing to follow; expected a table [instance.NAME] with a name from keepalived.conf")
+        options = NodeOptions()
+        if self.check(settings, schema.schema(NodeOptions), ("node",)):
+            options = schema.build(NodeOptions, settings)
+        name = node or options.name or socket.gethostname()
+        specs: dict[str, InstanceSpec] = {}
+        driver_options: dict[tuple[str, str], Any] = {}
+        for instance, table, path in self.tables_in(instances, ("instance",)):
+            made = _Instance(self, instance, path).resolve(table, name)
+            if made is not None:
+                specs[instance], own = made
+                driver_options.update({(instance, resource): each for resource, each in own.items()})
+        core = Config(instances=specs, parallel=options.parallel, check_interval=options.check_interval)
+        return Configuration(node=name, core=core, options=driver_options, files=files)
+
+
+class _Instance:
+    """One instance's table."""
+
+    def __init__(self, reader: _Reader, name: str, path: Path) -> None:
+        self.reader = reader
+        self.name = name
+        self.path = path
+
+    def resolve(self, table: dict[str, Any], node: str) -> tuple[InstanceSpec, dict[str, Any]] | None:
+        table = dict(table)
+        resources = table.pop("resource", {})
+        good = self.reader.check(table, schema.schema(InstanceOptions), self.path)
+        options = schema.build(InstanceOptions, table) if good else InstanceOptions()
+        vips = self._vips(options)
+        common: dict[str, ResourceOptions] = {}
+        own: dict[str, Any] = {}
+        for name, each, path in self.reader.tables_in(resources, (*self.path, "resource")):
+            read = self._resource(each, path)
+            if read is not None:
+                common[name], own[name] = read
+        if len(common) == len(resources):
+            self._check_needs(common)
+        if self.reader.problems:
+            return None
+        here = {name: o for name, o in common.items() if o.nodes is None or node in o.nodes}
+        specs = {
+            name: ResourceSpec(
+                name=name,
+                driver=o.driver,
+                needs=frozenset(o.needs),
+                timeout=o.timeout,
+                stop_timeout=o.stop_timeout,
+                retries=o.retries,
+                backoff=o.backoff,
+                on_failure=OnFailure(o.on_failure),
+            )
+            for name, o in here.items()
+        }
+        spec = InstanceSpec(name=self.name, vips=vips, vip_timeout=options.vip_timeout, resources=specs)
+        return spec, {name: own[name] for name in here}
+
+    def _resource(self, table: dict[str, Any], path: Path) -> tuple[ResourceOptions, Any] | None:
+        driver = table.get("driver")
+        try:
+            found = drivers.find(driver) if isinstance(driver, str) else None
+        except KeyError:
+            self.reader.problem(
+                (*path, "driver"), f'no driver "{driver}"; {schema.suggest(str(driver), drivers.names())}'
+            )
+            return None
+        if found is None:
+            self.reader.check(table, {**schema.schema(ResourceOptions), "additionalProperties": True}, path)
+            return None
+        if not self.reader.check(table, schema.schema(ResourceOptions, found.options), path):
+            return None
+        try:
+            return schema.build(ResourceOptions, table), schema.build(found.options, table)
+        except ValueError as error:
+            self.reader.problem(path, str(error))
+            return None
+
+    def _vips(self, options: InstanceOptions) -> tuple[Vip, ...]:
+        vips: dict[str, Vip] = {}
+        for text in options.vips:
+            match text.split():
+                case [address]:
+                    interface = options.interface
+                case [address, "dev", interface]:
+                    pass
+                case _:
+                    address, interface = text, ""
+            try:
+                plain = str(ipaddress.ip_interface(address).ip)
+            except ValueError:
+                expected = 'expected "ADDRESS[/PREFIX] [dev INTERFACE]"'
+                self.reader.problem((*self.path, "vips"), f'"{text}" is not an address; {expected}')
+                continue
+            if interface is None:
+                expected = f'expected `interface = "…"` in [instance.{self.name}], or "{address} dev INTERFACE"'
+                self.reader.problem((*self.path, "vips"), f'"{text}" names no interface; {expected}')
+                continue
+            if plain in vips:
+                self.reader.problem((*self.path, "vips"), f'"{text}" is there twice; expected once')
+            vips[plain] = Vip(address=address, interface=interface)
+        return tuple(vips.values())
+
+    def _check_needs(self, resources: Mapping[str, ResourceOptions]) -> None:
+        for name, each in resources.items():
+            for need in each.needs:
+                path = (*self.path, "resource", name, "needs")
+                if need not in resources:
+                    self.reader.problem(path, f'there is no resource "{need}"; {schema.suggest(need, resources)}')
+                    continue
+                where = resources[need].nodes
+                if where is not None and (each.nodes is None or not set(each.nodes) <= set(where)):
+                    nodes = f"only on {', '.join(where)}"
+                    self.reader.problem(path, f'"{need}" is {nodes}; expected it on every node that carries "{name}"')
+        cycle = _cycle({name: [n for n in each.needs if n in resources] for name, each in resources.items()})
+        if cycle:
+            path = (*self.path, "resource", cycle[0], "needs")
+            self.reader.problem(path, f"a circle: {' needs '.join(cycle)}; expected none")
+
+
+def _cycle(needs: Mapping[str, list[str]]) -> list[str]:
+    """The names along one cycle, the first repeated at its end; empty when there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, trail: list[str]) -> list[str]:
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return []
+        for need in needs[name]:
+            found = visit(need, [*trail, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    for name in needs:
+        found = visit(name, [])
+        if found:
+            return found
+    return []

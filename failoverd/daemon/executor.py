@@ -1,0 +1,134 @@
+"""From effects to drivers, and back to events: every step and every look ends in time, with an observation.
+
+A driver may fail, hang, or be wrong about itself. Whatever it does, exactly one answer comes back for each effect:
+the outcome, the reason in a line, and what was seen afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from failoverd import drivers, log
+from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded
+from failoverd.core.model import Level, Observation, Outcome, Verb
+from failoverd.core.turn import LOOK_TIMEOUT
+from failoverd.daemon.config import Configuration
+from failoverd.daemon.store import Store
+from failoverd.drivers import Driver, DriverError, Hung, TimedOut, command
+
+_log = log.get("executor")
+
+
+class Executor:
+    """Runs what the core asks for. `report` takes each answer, in the event loop."""
+
+    def __init__(self, report: Callable[[StepEnded | ResourceObserved], None], store: Store) -> None:
+        self._report = report
+        self._store = store
+        self._drivers: dict[tuple[str, str], Driver] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def configure(self, configuration: Configuration) -> None:
+        """Make the drivers of a configuration. Steps in flight go on with the drivers that they have."""
+        self._drivers = {
+            (instance.name, spec.name): drivers.find(spec.driver).make(
+                configuration.options[instance.name, spec.name], spec
+            )
+            for instance in configuration.core.instances.values()
+            for spec in instance.resources.values()
+        }
+
+    def commands(self, instance: str, resource: str, verb: Verb) -> tuple[str, ...]:
+        """What a step would run."""
+        return self._drivers[instance, resource].commands(verb)
+
+    def perform(self, effect: RunStep | Observe) -> None:
+        """Start what the effect asks for, and return at once."""
+        driver = self._drivers[effect.instance, effect.resource]
+        self._start(self._step(effect, driver) if isinstance(effect, RunStep) else self._observe(effect, driver))
+
+    async def close(self) -> None:
+        """Let go of everything in flight: a step that is cut off is found again by looking, at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _observe(self, effect: Observe, driver: Driver) -> None:
+        with log.bound(instance=effect.instance, resource=effect.resource):
+            seen = await _look(driver, effect.timeout)
+        self._report(ResourceObserved(instance=effect.instance, resource=effect.resource, look=effect.look, seen=seen))
+
+    async def _step(self, effect: RunStep, driver: Driver) -> None:
+        names = {"instance": effect.instance, "resource": effect.resource}
+        with log.bound(transition=effect.transition, **names), command.recording() as commands:
+            started = time.time()
+            self._store.step_started(
+                effect.transition, resource=effect.resource, verb=effect.verb.value, started=started
+            )
+            outcome, reason, alarm = await _run(effect, driver)
+            ended = time.time()
+            seen = await _look(driver, LOOK_TIMEOUT)
+            if alarm is not None:
+                seen = Observation(level=seen.level, detail=seen.detail, alarm=alarm)
+            say = _log.info if outcome is Outcome.DONE else _log.error
+            say(
+                "step ended",
+                verb=effect.verb.value,
+                outcome=outcome.value,
+                seconds=round(ended - started, 3),
+                level=seen.level.value,
+                **({"reason": reason} if reason else {}),
+                **({"detail": seen.detail} if seen.detail else {}),
+            )
+            self._store.step_ended(
+                effect.transition,
+                resource=effect.resource,
+                verb=effect.verb.value,
+                started=started,
+                ended=ended,
+                outcome=outcome.value,
+                commands=list(commands),
+                detail="; ".join(text for text in (reason, seen.detail) if text),
+            )
+        self._report(StepEnded(**names, step=effect.step, outcome=outcome, reason=reason, seen=seen))
+
+
+async def _run(effect: RunStep, driver: Driver) -> tuple[Outcome, str, str | None]:
+    """How the verb ended, why (empty when all is well), and an alarm or None."""
+    act = driver.activate if effect.verb is Verb.ACTIVATE else driver.deactivate
+    try:
+        async with asyncio.timeout(effect.timeout):
+            return Outcome.DONE, "", await act()
+    except TimeoutError:
+        return Outcome.TIMED_OUT, f"{effect.verb.value} did not end within {effect.timeout:g} s", None
+    except TimedOut as error:
+        return Outcome.TIMED_OUT, error.reason, None
+    except Hung as error:
+        return Outcome.HUNG, error.reason, None
+    except DriverError as error:
+        return Outcome.FAILED, error.reason, None
+    except Exception as error:
+        _log.exception("a driver failed in a way that it should not; this is a bug of failoverd")
+        return Outcome.FAILED, f"internal error: {error!r}", None
+
+
+async def _look(driver: Driver, timeout: float) -> Observation:
+    """What the driver sees; UNKNOWN when that takes longer than `timeout` seconds, or fails."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await driver.observe()
+    except TimeoutError:
+        return Observation(level=Level.UNKNOWN, detail=f"no answer within {timeout:g} s")
+    except DriverError as error:
+        return Observation(level=Level.UNKNOWN, detail=error.reason)
+    except Exception as error:
+        _log.exception("a driver failed in a way that it should not; this is a bug of failoverd")
+        return Observation(level=Level.UNKNOWN, detail=f"internal error: {error!r}")

@@ -1,0 +1,281 @@
+"""The loop: what comes in becomes an event for the core, what the core asks for is started.
+
+Everything here runs in one thread. `dispatch` never waits, so an event and its first command are as close together
+as Python allows; whatever can take time (drivers, D-Bus, history) answers later, with an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import signal
+import time
+from collections import deque
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from failoverd import log
+from failoverd.core import machine
+from failoverd.core.events import (
+    Alarm,
+    Effect,
+    Event,
+    FindTruth,
+    KeepalivedSeen,
+    Observe,
+    Reasserted,
+    Reloaded,
+    RunStep,
+    Tick,
+    TransitionEnded,
+    TransitionStarted,
+    TruthTold,
+    VipSeen,
+    VrrpChanged,
+)
+from failoverd.core.model import Config, Keepalived, Phase, State, VrrpState
+from failoverd.daemon import config, systemd
+from failoverd.daemon.answers import Answers
+from failoverd.daemon.config import ConfigError, Configuration
+from failoverd.daemon.control import Control
+from failoverd.daemon.executor import Executor
+from failoverd.daemon.intake import Change, Intake, Told
+from failoverd.daemon.keepalived import KeepalivedWatch
+from failoverd.daemon.store import Store
+from failoverd.daemon.vip import VipWatch
+from failoverd.drivers import DriverError, dbus
+
+_log = log.get("service")
+
+#: Seconds that netlink has for its first answer, keepalived's D-Bus for its own, and history for its last entries.
+_PATIENCE = 2.0
+#: Seconds after the first event until keepalived's processes are looked for: not while steps are being started.
+_AFTERWARDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the daemon lives. `node`: None for the configured name, or the host name."""
+
+    config: Path
+    runtime_dir: Path
+    state_dir: Path
+    node: str | None = None
+
+
+class Service:
+    """One node's failoverd, from its first configuration to its end."""
+
+    def __init__(self, settings: Settings, configuration: Configuration) -> None:
+        self._settings = settings
+        self._configuration = configuration
+        self.state = State(config=Config(), instances={})
+        self._events: deque[Event] = deque()
+        self._dispatching = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._questions: list[FindTruth] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._end = asyncio.Event()
+        self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self.store = Store(settings.state_dir)
+        self.executor = Executor(self.dispatch, self.store)
+        self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
+        self._keepalived = KeepalivedWatch(
+            settings.runtime_dir / "keepalived.pids",
+            lambda condition: self.dispatch(KeepalivedSeen(condition=condition)),
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises ControlError or IntakeError when the sockets cannot be had."""
+        passed = systemd.sockets()
+        async with AsyncExitStack() as stack:
+            control = Control(
+                self._settings.runtime_dir / "control.sock",
+                Answers(self).verbs,
+                listening=passed.get("control.sock"),
+            )
+            await control.start()
+            stack.push_async_callback(control.close)
+            self.intake = Intake(
+                self._settings.runtime_dir,
+                deliver=self._deliver,
+                record=self._record,
+                followed=frozenset(self._configuration.core.instances),
+                listener=passed.get("notify.sock"),
+            )
+            self.intake.start()
+            stack.callback(self.intake.close)
+            self.store.start()
+            stack.push_async_callback(self.store.close)
+            self._vips.start()
+            stack.callback(self._vips.close)
+            stack.push_async_callback(self.executor.close)
+            self.state = State(
+                config=Config(), instances={}, next_transition=await self.store.first_free_id(deadline=_PATIENCE)
+            )
+            self._apply(self._configuration)
+            self._keepalived.start()
+            stack.callback(self._keepalived.close)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._end.set)
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+            instances = sorted(self._configuration.core.instances)
+            _log.info("ready", node=self._configuration.node, instances=instances)
+            systemd.tell(ready=True, status=self._line())
+            await self._end.wait()
+            _log.info("stopping: resources stay as they are")
+            systemd.tell(stopping=True)
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._asking is not None:
+                self._asking.cancel()
+
+    # ------------------------------------------------------------ into the core, and out of it
+
+    def dispatch(self, event: Event) -> None:
+        """Give the core an event, and start what it asks for. An event from within is handled after this one."""
+        self._events.append(event)
+        if self._dispatching:
+            return
+        self._dispatching = True
+        try:
+            while self._events:
+                self._advance(self._events.popleft())
+        finally:
+            self._dispatching = False
+        self._schedule()
+
+    def _advance(self, event: Event) -> None:
+        before = self.state
+        try:
+            self.state, effects = machine.advance(self.state, event, time.monotonic())
+        except machine.IllegalEvent:
+            _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
+            return
+        for effect in effects:
+            self._perform(effect)
+        if self._phases(before) != self._phases(self.state):
+            systemd.tell(status=self._line())
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case RunStep() | Observe():
+                self.executor.perform(effect)
+            case FindTruth():
+                self._questions.append(effect)
+                if self._asking is None:
+                    self._asking = asyncio.create_task(self._find_truth())
+            case TransitionStarted(transition=number, instance=instance, target=target, cause=cause):
+                _log.info("transition", transition=number, instance=instance, target=target.value, cause=cause)
+                self.store.transition_started(
+                    number, instance=instance, target=target.value, cause=cause, at=time.time()
+                )
+            case TransitionEnded(transition=number, instance=instance, ending=ending, reason=reason):
+                _log.info("settled", transition=number, instance=instance, outcome=ending.value, reason=reason)
+                self.store.transition_ended(number, outcome=ending.value, reason=reason, at=time.time())
+            case Alarm(instance=instance, text=text):
+                _log.error("alarm", instance=instance, text=text)
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = machine.next_deadline(self.state, time.monotonic())
+        if at is not None:
+            self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._plain)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.dispatch(Tick())
+
+    async def _find_truth(self) -> None:
+        """Ask keepalived's D-Bus once for all the questions that wait, after netlink has spoken."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._vips.ready.wait()
+        except TimeoutError:
+            _log.warning("netlink has not answered yet", seconds=_PATIENCE)
+        questions, self._questions = self._questions, []
+        try:
+            told = await dbus.keepalived_states(timeout=_PATIENCE)
+        except DriverError as error:
+            _log.info("keepalived's D-Bus is silent", reason=error.reason)
+            told = None
+        self._asking = asyncio.create_task(self._find_truth()) if self._questions else None
+        for question in questions:
+            word = (told or {}).get(question.instance)
+            self.dispatch(
+                TruthTold(
+                    instance=question.instance,
+                    words=question.words,
+                    dbus=VrrpState(word) if word is not None else None,
+                    stored=self.intake.last(question.instance),
+                )
+            )
+
+    # ------------------------------------------------------------ what comes in
+
+    def _deliver(self, changes: list[Change]) -> None:
+        if self._keepalived.condition is Keepalived.GONE:
+            self._keepalived.look()  # who speaks is there again: see that before what it says
+        for change in changes:
+            with log.bound(source=change.source):
+                if change.state is not None:
+                    _log.info("event", instance=change.name, state=change.state.value)
+                    self.dispatch(VrrpChanged(instance=change.name, state=change.state))
+                if change.reassert:
+                    _log.warning("event", instance=change.name, state="MASTER_RX_LOWER_PRI")
+                    self.dispatch(Reasserted(instance=change.name))
+        if self._keepalived.condition is None:
+            asyncio.get_running_loop().call_later(_AFTERWARDS, self._keepalived.look, context=self._plain)
+
+    def _record(self, told: list[Told]) -> None:
+        for each in told:
+            self.store.record_event(
+                at=each.wall,
+                boot_id=self._boot,
+                kind=each.kind,
+                name=each.name,
+                state=each.word,
+                source=each.source,
+                verdict=each.verdict.value,
+            )
+
+    def _apply(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        core = configuration.core
+        for name, instance in core.instances.items():
+            if not instance.resources:
+                _log.warning("no resource of this instance is for this node", instance=name, node=configuration.node)
+        self.intake.followed = frozenset(core.instances)
+        self.executor.configure(configuration)
+        self.dispatch(Reloaded(config=core))
+        self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
+
+    def _reload(self) -> None:
+        try:
+            configuration = config.load(self._settings.config, self._settings.node)
+        except ConfigError as error:
+            for problem in error.problems:
+                _log.error("configuration", problem=problem)
+            _log.error("the configuration has errors and was not taken; the one in force stays")
+            return
+        self._apply(configuration)
+        _log.info("the configuration was reloaded", files=[str(file) for file in configuration.files])
+
+    # ------------------------------------------------------------ what is shown
+
+    @property
+    def node(self) -> str:
+        """The name of this node."""
+        return self._configuration.node
+
+    def _phases(self, state: State) -> dict[str, Phase]:
+        return {name: instance.phase for name, instance in state.instances.items()}
+
+    def _line(self) -> str:
+        """One line for ``systemctl status``."""
+        return ", ".join(f"{name}: {phase.value}" for name, phase in self._phases(self.state).items())

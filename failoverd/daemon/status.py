@@ -1,0 +1,80 @@
+"""The state of the core as `failoverctl` gets it: plain data for JSON, times as a clock on the wall shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from failoverd import __version__
+from failoverd.core import planner
+from failoverd.core.model import InstanceState, State, Target, Verb
+
+
+def timestamp(at: float) -> str:
+    """ISO 8601 in UTC, from seconds since the epoch."""
+    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds")
+
+
+def status(state: State, *, node: str, events: Mapping[str, int], wall: Callable[[float], float]) -> dict[str, Any]:
+    """What ``failoverctl status --json`` prints. `wall` turns the core's seconds into seconds since the epoch."""
+    return {
+        "version": __version__,
+        "node": node,
+        "keepalived": state.keepalived.value if state.keepalived is not None else "not seen",
+        "events": dict(events),
+        "instances": {name: _instance(instance, wall) for name, instance in state.instances.items()},
+    }
+
+
+def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[str, Any]:
+    return {
+        "vrrp_state": instance.vrrp.value if instance.vrrp is not None else None,
+        "target": instance.target.value if instance.target is not None else None,
+        "phase": instance.phase.value,
+        "since": timestamp(wall(instance.since)),
+        "reason": instance.reason,
+        "alarm": instance.alarm or None,
+        "vips": [
+            {"address": vip.address, "interface": vip.interface, "present": present}
+            for vip, present in instance.vips.items()
+        ],
+        "resources": {
+            name: {
+                "driver": resource.spec.driver,
+                "level": resource.seen.level.value,
+                "detail": resource.failure or resource.seen.detail,
+                "alarm": resource.seen.alarm,
+                "since": timestamp(wall(resource.since)),
+                "step": resource.step.verb.value if resource.step is not None else None,
+                "needs": sorted(resource.spec.needs),
+            }
+            for name, resource in instance.resources.items()
+        },
+    }
+
+
+def plan(
+    instance: InstanceState, direction: Target, commands: Callable[[str, Verb], tuple[str, ...]]
+) -> dict[str, Any]:
+    """What ``failoverctl plan`` prints: every step in order, its commands, and its worst case in seconds."""
+    steps, longest = planner.schedule(instance.spec, direction)
+    goal = planner.GOAL[direction]
+    return {
+        "instance": instance.spec.name,
+        "target": direction.value,
+        "steps": [
+            {
+                "wave": step.wave,
+                "resource": step.resource,
+                "driver": instance.spec.resources[step.resource].driver,
+                "verb": step.verb.value,
+                "needs": sorted(step.after),
+                "commands": list(commands(step.resource, step.verb)),
+                "worst_case": step.worst_case,
+                "already": instance.resources[step.resource].seen.level is goal,
+            }
+            for step in steps
+        ],
+        "worst_case": longest,
+    }

@@ -1,0 +1,295 @@
+"""The door to processes: the only place that starts one, waits for it, and ends it.
+
+Every wait here has an end, whatever the tool does: one that ignores SIGTERM is killed with its process group,
+one that cannot be killed is left behind by name (Hung), and one whose child holds its pipes is not waited for.
+What this must not do: use a shell, understand what a tool says, or try again.
+
+It goes below asyncio's own subprocesses (posix_spawn and a pidfd) because those cost two milliseconds each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import time
+from collections.abc import Awaitable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from failoverd import log
+from failoverd.drivers import DriverError, Hung, TimedOut
+
+#: Bytes of standard output and of standard error that are kept; what comes after is read and dropped.
+KEPT = 64 * 1024
+
+#: What a process group gets when its time is up, and how long (s) it then has.
+LADDER = ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
+
+#: What systemd tells failoverd and nobody else.
+_PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
+
+_CHUNK = 64 * 1024
+_logger = log.get("command")
+_recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A process that ended. `returncode` is negative for a signal; times are `time.monotonic()` seconds."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    started: float
+    ended: float
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[str]]:
+    """Collect, pasteable and in order, what this task and those started in it run. The innermost collects."""
+    texts: list[str] = []
+    token = _recorder.set(texts)
+    try:
+        yield texts
+    finally:
+        _recorder.reset(token)
+
+
+def note(text: str) -> None:
+    """Put the pasteable equivalent of something that was done without a process into the record."""
+    texts = _recorder.get()
+    if texts is not None:
+        texts.append(text)
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, or the empty string."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, or the empty string."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+async def run(argv: Sequence[str], *, timeout: float | None = None, input: bytes | None = None) -> Completed:
+    """Run `argv` and wait until it ended, at most `timeout` seconds (None: until the caller cancels).
+
+    Raises DriverError when it cannot be started, TimedOut when it had to be ended, Hung when it could not be.
+    A caller that cancels gets its CancelledError when the process is gone, at most two seconds later, or Hung.
+    """
+    text = shlex.join(argv)
+    note(text)
+    process = _Process(tuple(argv), text, input)
+    try:
+        if not await process.wait(timeout):
+            await asyncio.shield(process.end())  # also when the caller cancels once more
+            raise TimedOut(f"{text}: no end within {timeout:g} s, killed")
+    except asyncio.CancelledError:
+        await asyncio.shield(process.end())  # also when the caller cancels once more
+        raise
+    return process.completed()
+
+
+def _environment() -> dict[str, str]:
+    return {**{key: value for key, value in os.environ.items() if key not in _PRIVATE}, "LC_ALL": "C"}
+
+
+class _Pipe:
+    """One output of a process: keeps the beginning, reads and drops the rest."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.ours, self.theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.ours, False)
+        self.kept = bytearray()
+        self.closed = asyncio.Event()
+
+    def watch(self) -> None:
+        self._loop.add_reader(self.ours, self.read)
+
+    def read(self) -> bool:
+        """Read once; True when there may be more to read now."""
+        try:
+            data = os.read(self.ours, _CHUNK)
+        except BlockingIOError:
+            return False
+        self.kept += data[: KEPT - len(self.kept)]
+        if not data:
+            self.close()
+        return bool(data)
+
+    def drain(self) -> None:
+        """Read what is there, but not for ever: whoever still holds the other end may go on writing."""
+        for _ in range(2 * KEPT // _CHUNK + 2):
+            if self.closed.is_set() or not self.read():
+                break
+        self.close()
+
+    def close(self) -> None:
+        if not self.closed.is_set():
+            self._loop.remove_reader(self.ours)
+            os.close(self.ours)
+            self.closed.set()
+
+
+class _Process:
+    """A started process, until it is reaped."""
+
+    def __init__(self, argv: tuple[str, ...], text: str, given: bytes | None) -> None:
+        self._argv = argv
+        self._text = text
+        self._loop = asyncio.get_running_loop()
+        self._exited = asyncio.Event()
+        self._returncode: int | None = None
+        self._given_up = False
+        self._started = self._ended = time.monotonic()
+        with contextlib.ExitStack() as theirs:
+            pipes: list[_Pipe] = []
+            try:
+                for _ in range(2):
+                    pipes.append(_Pipe(self._loop))
+                    theirs.callback(os.close, pipes[-1].theirs)
+                self._pid = _spawn(argv, given, pipes[0].theirs, pipes[1].theirs)
+                self._pidfd = _pidfd(self._pid)
+            except OSError as error:
+                for pipe in pipes:
+                    pipe.close()
+                reason = _why_not_started(argv[0], error)
+                _logger.warning("not started", command=text, reason=reason)
+                raise DriverError(reason) from error
+        self._stdout, self._stderr = pipes
+        self._stdout.watch()
+        self._stderr.watch()
+        self._loop.add_reader(self._pidfd, self._on_exit)
+
+    def _on_exit(self) -> None:
+        """The process ended; it stays a zombie, which keeps its group's number ours, until `_reap`."""
+        self._loop.remove_reader(self._pidfd)
+        self._ended = time.monotonic()
+        self._exited.set()
+        if self._given_up:
+            self._reap()
+
+    def _reap(self) -> None:
+        os.close(self._pidfd)
+        _, status = os.waitpid(self._pid, 0)
+        self._returncode = os.waitstatus_to_exitcode(status)
+        seconds = round(self._ended - self._started, 4)
+        _logger.info("ran", command=self._text, rc=self._returncode, seconds=seconds)
+
+    async def wait(self, timeout: float | None) -> bool:
+        """True when the process ended within `timeout` seconds."""
+        return await _within(timeout, self._exited.wait())
+
+    def completed(self) -> Completed:
+        """Everything about the process that ended; reaps it."""
+        self._reap()
+        self._stdout.drain()
+        self._stderr.drain()
+        assert self._returncode is not None
+        return Completed(
+            argv=self._argv,
+            returncode=self._returncode,
+            stdout=self._stdout.kept.decode(errors="replace"),
+            stderr=self._stderr.kept.decode(errors="replace"),
+            started=self._started,
+            ended=self._ended,
+        )
+
+    async def end(self) -> None:
+        """Walk down the ladder until the whole group is gone; Hung when it is not at the bottom.
+
+        A rung ends early when the process has ended and nobody holds its pipes: then nothing of it is left that
+        could still be tidying up, or stuck.
+        """
+        if self._exited.is_set():  # at the same moment: what it left running is none of our business
+            self.completed()
+            return
+        for number, seconds in LADDER:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, number)
+            await _within(seconds, self._gone())
+        held = not (self._stdout.closed.is_set() and self._stderr.closed.is_set())
+        self._stdout.drain()
+        self._stderr.drain()
+        if self._exited.is_set():
+            self._reap()
+            if not (held and _group_lives(self._pid)):
+                return
+        else:
+            self._given_up = True
+        _logger.error("hung", command=self._text, pid=self._pid)
+        raise Hung(f"{self._text}: process group {self._pid} does not end on SIGKILL (see ps -o pid,stat,wchan)")
+
+    async def _gone(self) -> None:
+        await self._exited.wait()
+        await self._stdout.closed.wait()
+        await self._stderr.closed.wait()
+
+
+async def _within(seconds: float | None, waiting: Awaitable[object]) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return False
+    return True
+
+
+def _spawn(argv: Sequence[str], given: bytes | None, stdout: int, stderr: int) -> int:
+    with contextlib.ExitStack() as stack:
+        if given is None:
+            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, stdin)
+        else:
+            stdin = os.memfd_create("input")
+            stack.callback(os.close, stdin)
+            _fill(stdin, given)
+        return os.posix_spawnp(
+            argv[0],
+            list(argv),
+            _environment(),
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate((stdin, stdout, stderr))],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+
+
+def _fill(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+
+
+def _pidfd(pid: int) -> int:
+    """The process as a file descriptor; it does not outlive our failure to get one."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def _group_lives(pgid: int) -> bool:
+    try:
+        os.killpg(pgid, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
+
+
+def _why_not_started(program: str, error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return f"{program}: not found; install it, or correct its path in the configuration"
+    if error.errno in (errno.EACCES, errno.ENOEXEC):
+        return f"{program}: not executable ({os.strerror(error.errno)}); chmod +x, and a script needs its #! line"
+    return f"{program}: could not be started: {error.strerror}"

@@ -1,0 +1,240 @@
+"""The routing daemon, quagga or its successor FRR: run it on the MASTER only, or have it announce a better metric.
+
+``mode = "unit"`` starts and stops its systemd unit. ``mode = "metric"`` (FRR) changes one number of the running
+configuration through vtysh, and drops no session: the metric that a route-map entry sets (BGP's MED), or the
+cost of an OSPF interface.
+What this must not do: ``write memory``. The saved configuration is the administrator's, has the standby value,
+and is what a daemon that restarts begins with.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Protocol
+
+from failoverd.core.model import Level, Observation, ResourceSpec, Verb
+from failoverd.drivers import Driver, DriverError, command, option, systemd
+
+#: Seconds that one vtysh may take; it answers in 30 ms.
+PATIENCE = 10.0
+
+_METRIC = {"minimum": 0, "maximum": 4294967295}
+_COSTLIEST = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The keys of a ``driver = "quagga"`` resource."""
+
+    mode: str = option(
+        "`unit`: run the daemon or not; `metric`: change a metric.", default="unit", enum=["unit", "metric"]
+    )
+    unit: str = option(
+        "Mode `unit`: the unit, e.g. `frr.service`, `ospfd.service`. Do not enable it.", default="frr.service"
+    )
+    active: int | None = option("Mode `metric`: the value while this node is MASTER.", default=None, **_METRIC)
+    standby: int | None = option(
+        "Mode `metric`: its value otherwise, as in the saved configuration.", default=None, **_METRIC
+    )
+    route_map: str | None = option(
+        'Mode `metric`, BGP: a permit entry of a route-map, `"NAME SEQUENCE"`; its `set metric` is changed.',
+        default=None,
+        pattern=r"^\S+ \d+$",
+    )
+    interface: str | None = option(
+        "Mode `metric`, OSPF: the interface; its `ip ospf cost` is changed.", default=None, pattern=r"^\S+$"
+    )
+    vty_socket: str | None = option("The directory of the daemons' vty sockets, if not vtysh's default.", default=None)
+
+    def __post_init__(self) -> None:
+        """Hold the keys against each other; ValueError says what is wrong."""
+        if self.mode == "unit":
+            systemd.check_name(self.unit)
+            given = [key for key in ("active", "standby", "route_map", "interface") if getattr(self, key) is not None]
+            if given:
+                raise ValueError(f'{", ".join(given)}: only with mode = "metric"')
+            return
+        if self.active is None or self.standby is None or self.active == self.standby:
+            raise ValueError('active, standby: mode = "metric" needs both, and they must differ')
+        if (self.route_map is None) == (self.interface is None):
+            raise ValueError('route_map, interface: mode = "metric" needs one of them')
+        if self.interface is not None and not all(1 <= cost <= _COSTLIEST for cost in (self.active, self.standby)):
+            raise ValueError(f"active, standby: an OSPF cost is 1 to {_COSTLIEST}")
+
+
+def make(options: Options, spec: ResourceSpec) -> Driver:
+    """The driver of one routing daemon's unit, or of one metric."""
+    if options.mode == "unit":
+        return Daemon(systemd.Unit(options.unit, spec.stop_timeout))
+    assert options.active is not None
+    assert options.standby is not None
+    place: Place = Ospf(options.interface) if options.interface else Bgp(*(options.route_map or "").split())
+    return Metric(place, options.active, options.standby, options.vty_socket)
+
+
+class Daemon:
+    """A routing daemon that runs on the MASTER only."""
+
+    def __init__(self, unit: systemd.Unit) -> None:
+        self._unit = unit
+
+    async def observe(self) -> Observation:
+        """What systemd says."""
+        return await self._unit.observe()
+
+    async def activate(self) -> str | None:
+        """Start it. Its peers have the routes seconds later, when the sessions are up."""
+        await self._unit.start()
+        return None
+
+    async def deactivate(self) -> str | None:
+        """Stop it. Its peers lose the routes at once."""
+        await self._unit.stop()
+        return None
+
+    def commands(self, verb: Verb) -> tuple[str, ...]:
+        """What a person would type."""
+        return self._unit.commands(verb)
+
+
+class Place(Protocol):
+    """Where a number is in FRR: which daemon, how it is read, and how it is set."""
+
+    @property
+    def daemon(self) -> str: ...
+
+    @property
+    def show(self) -> str: ...
+
+    def find(self, text: str) -> int | None:
+        """The number in the answer to `show`, None when none is set yet; LookupError when there is no such place."""
+        ...
+
+    def change(self, value: int) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bgp:
+    """The metric that an entry of a route-map sets."""
+
+    name: str
+    sequence: str
+    daemon: str = "bgpd"
+    show: str = "show running-config"
+
+    def find(self, text: str) -> int | None:
+        """As ``show running-config`` has it: the entry's line, then its clauses indented by one blank."""
+        start = rf"^route-map {re.escape(self.name)} (permit|deny) {self.sequence}$"
+        entry = re.search(rf"{start}((?:\n .*)*)", text, re.MULTILINE)
+        if entry is None or entry[1] == "deny":
+            raise LookupError(f"bgpd has no `route-map {self.name} permit {self.sequence}`")
+        metric = re.search(r"^ set metric (\d+)$", entry[2], re.MULTILINE)
+        return None if metric is None else int(metric[1])
+
+    def change(self, value: int) -> tuple[str, ...]:
+        """Without the soft clear bgpd would wait five seconds before it tells anybody."""
+        entry = f"route-map {self.name} permit {self.sequence}"
+        return ("configure terminal", entry, f"set metric {value}", "end", "clear bgp * soft out")
+
+
+@dataclass(frozen=True, slots=True)
+class Ospf:
+    """The cost of an interface."""
+
+    interface: str
+    daemon: str = "ospfd"
+
+    @property
+    def show(self) -> str:
+        """The question that tells the cost in force."""
+        return f"show ip ospf interface {self.interface}"
+
+    def find(self, text: str) -> int:
+        """As ``Router ID 192.0.2.1, Network Type BROADCAST, Cost: 10`` among other lines, or one that says why not."""
+        cost = re.search(r"\bCost: (\d+)\b", text)
+        if cost is None:
+            raise LookupError(f"{self.interface}: {command.last_line(text) or 'ospfd says nothing'}")
+        return int(cost[1])
+
+    def change(self, value: int) -> tuple[str, ...]:
+        """The first change is told at once, further ones up to ten seconds later (MinLSInterval)."""
+        return ("configure terminal", f"interface {self.interface}", f"ip ospf cost {value}", "end")
+
+
+class NotRunning(DriverError):
+    """The daemon is not there, and so announces nothing."""
+
+
+class Metric:
+    """One number in FRR's running configuration."""
+
+    def __init__(self, place: Place, active: int, standby: int, vty_socket: str | None) -> None:
+        self._place = place
+        self._active = active
+        self._standby = standby
+        self._vtysh = vtysh(place.daemon, vty_socket)
+
+    async def observe(self) -> Observation:
+        """The number in force. A daemon that does not run announces nothing: that is standby."""
+        try:
+            value = self._place.find(await self._ask(self._place.show))
+        except NotRunning as error:
+            return Observation(level=Level.STANDBY, detail=error.reason)
+        except DriverError as error:
+            return Observation(level=Level.UNKNOWN, detail=error.reason)
+        except LookupError as error:
+            return Observation(level=Level.FAILED, detail=str(error))
+        levels = {self._active: Level.ACTIVE, self._standby: Level.STANDBY}
+        level = Level.FAILED if value is None else levels.get(value, Level.FAILED)
+        expected = f", neither active ({self._active}) nor standby ({self._standby})" if level is Level.FAILED else ""
+        return Observation(
+            level=level, detail=f"{self._place.daemon}: metric {'not set' if value is None else value}{expected}"
+        )
+
+    async def activate(self) -> str | None:
+        """Announce with the active metric."""
+        await self._set(self._active)
+        return None
+
+    async def deactivate(self) -> str | None:
+        """Announce with the standby metric."""
+        try:
+            await self._set(self._standby)
+        except NotRunning:
+            return None
+        return None
+
+    def commands(self, verb: Verb) -> tuple[str, ...]:
+        """The one vtysh that changes it."""
+        value = self._active if verb is Verb.ACTIVATE else self._standby
+        return (shlex.join(asking(self._vtysh, *self._place.change(value))),)
+
+    async def _set(self, value: int) -> None:
+        # Look first: vtysh would make a route-map entry, or an interface, that is not there.
+        try:
+            now = self._place.find(await self._ask(self._place.show))
+        except LookupError as error:
+            raise DriverError(f"{error}; correct it in FRR, or correct the resource's configuration") from error
+        if now != value:
+            await self._ask(*self._place.change(value))
+
+    async def _ask(self, *commands: str) -> str:
+        done = await command.run(asking(self._vtysh, *commands), timeout=PATIENCE)
+        if done.returncode == 0:
+            return done.stdout
+        said = command.last_line(done.stderr) or command.last_line(done.stdout)
+        if "failed to connect to any daemons" in said:
+            raise NotRunning(f"{self._place.daemon} is not running")
+        raise DriverError(f"vtysh: {said or f'exit status {done.returncode}'}")
+
+
+def vtysh(daemon: str, vty_socket: str | None) -> tuple[str, ...]:
+    """How vtysh is started for one daemon; it then talks to that one only."""
+    return ("vtysh", *(("--vty_socket", vty_socket) if vty_socket else ()), "-d", daemon)
+
+
+def asking(start: tuple[str, ...], *commands: str) -> tuple[str, ...]:
+    """The argv that runs `commands` in one vtysh."""
+    return (*start, *(word for line in commands for word in ("-c", line)))

@@ -1,0 +1,52 @@
+"""Run a systemd unit on the MASTER and nowhere else.
+
+The unit must not be enabled: failoverd starts it. How is systemd.py's knowledge; this is the resource.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from failoverd.core.model import Observation, ResourceSpec, Verb
+from failoverd.drivers import option, systemd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The keys of a ``driver = "unit"`` resource."""
+
+    unit: str = option("The whole name of the unit, e.g. `haproxy.service`. Do not enable it.", minLength=1)
+
+    def __post_init__(self) -> None:
+        """Hold the name to what systemd calls a unit; ValueError says what is expected."""
+        systemd.check_name(self.unit)
+
+
+def make(options: Options, spec: ResourceSpec) -> Unit:
+    """The driver of one unit. When its `stop_timeout` is up, its processes are killed."""
+    return Unit(systemd.Unit(options.unit, spec.stop_timeout))
+
+
+class Unit:
+    """One systemd unit."""
+
+    def __init__(self, unit: systemd.Unit) -> None:
+        self._unit = unit
+
+    async def observe(self) -> Observation:
+        """What systemd says."""
+        return await self._unit.observe()
+
+    async def activate(self) -> str | None:
+        """Start it."""
+        await self._unit.start()
+        return None
+
+    async def deactivate(self) -> str | None:
+        """Stop it, by force when it does not."""
+        await self._unit.stop()
+        return None
+
+    def commands(self, verb: Verb) -> tuple[str, ...]:
+        """What a person would type."""
+        return self._unit.commands(verb)

@@ -1,0 +1,128 @@
+"""Real birds for the tests: 2 as this machine has it, 1.6 and 3 as tests/birds.sh unpacks them. No network."""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from failoverd.core.model import ResourceSpec
+from failoverd.drivers import DriverError, bird, birdctl
+
+ROOT = Path(__file__).resolve().parents[3]
+VERSIONS = ("1.6", "2", "3")
+PREFIX = "192.0.2.0/24"
+
+TABLES = {
+    "1.6": ("table elsewhere;", "", "table master;"),
+    "2": ("ipv4 table elsewhere;", "ipv4;", "table master4;"),
+    "3": ("ipv4 table elsewhere;", "ipv4;", "table master4;"),
+}
+
+CONFIG = """include "{include}";
+log "{log}" all;
+router id 192.0.2.1;
+{table}
+protocol device {{ scan time 60; }}
+protocol static originated {{ {channel} route 192.0.2.0/24 blackhole; }}
+protocol pipe upstream {{
+  {master}
+  peer table elsewhere;
+  import none;
+  export filter {{ bgp_med = failover_metric; if failover_metric > 1000 then reject; accept; }};
+}}
+"""
+
+
+def program(version: str) -> str:
+    """The daemon; fetched when it is not here yet."""
+    if version == "2":
+        found = shutil.which("bird", path="/usr/sbin:/usr/bin:/sbin:/bin")
+        assert found, "install bird2"
+        return found
+    run = ROOT / ".cache/birds" / version / "run"
+    if not run.exists():
+        subprocess.run(["sh", str(ROOT / "tests/birds.sh")], check=True, timeout=100, stdin=subprocess.DEVNULL)
+    return str(run)
+
+
+@dataclass
+class RealBird:
+    """A bird in a directory of its own, and what a resource of it is called."""
+
+    version: str
+    directory: Path
+    process: asyncio.subprocess.Process | None = None
+    extra: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "ctl"
+
+    @property
+    def include(self) -> Path:
+        return self.directory / "failoverd.conf"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "bird.conf"
+
+    def write_config(self, more: str = "") -> None:
+        table, channel, master = TABLES[self.version]
+        self.config.write_text(
+            CONFIG.format(include=self.include, log=self.directory / "log", table=table, channel=channel, master=master)
+            + more
+        )
+
+    def driver(self, symbol: str = "failover_metric", active: int = 100, standby: int = 300, **more: str) -> bird.Bird:
+        options = bird.Options(
+            symbol=symbol, active=active, standby=standby, include=str(self.include), socket=str(self.socket), **more
+        )
+        return bird.make(options, ResourceSpec(name="prefix", driver="bird"))
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            program(self.version), "-f", "-c", str(self.config), "-s", str(self.socket),
+            "-P", str(self.directory / "pid"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(DriverError):
+                    async with birdctl.session(str(self.socket)):
+                        return
+                await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        self.process = None
+
+    async def ask(self, question: str) -> birdctl.Reply:
+        async with birdctl.session(str(self.socket)) as session:
+            return await session.ask(question)
+
+    async def announced(self) -> str:
+        """The metric with which the route goes out, as bird itself says."""
+        reply = await self.ask(f"show route {PREFIX} all export upstream")
+        for _, text in reply.lines:
+            name, _, value = text.strip().partition(": ")
+            if name in {"BGP.med", "bgp_med"}:
+                return value
+        return "nothing"
+
+
+@contextlib.asynccontextmanager
+async def running(
+    version: str, directory: Path, defines: str = "define failover_metric = 300;\n"
+) -> AsyncIterator[RealBird]:
+    one = RealBird(version, directory)
+    one.write_config()
+    one.include.write_text(defines)
+    await one.start()
+    try:
+        yield one
+    finally:
+        await one.stop()

@@ -1,0 +1,136 @@
+"""A stand-in for systemd on a private bus, run as a process: units whose names say how they behave."""
+
+import sys
+from typing import Any
+
+import pydbus
+from gi.repository import GLib
+
+UNIT = """
+<node>
+  <interface name='org.freedesktop.systemd1.Unit'>
+    <property name='LoadState' type='s' access='read'/>
+    <property name='ActiveState' type='s' access='read'/>
+    <property name='SubState' type='s' access='read'/>
+  </interface>
+  <interface name='org.freedesktop.systemd1.Service'>
+    <property name='Result' type='s' access='read'/>
+    <property name='TasksCurrent' type='t' access='read'/>
+  </interface>
+</node>
+"""
+
+MANAGER = """
+<node>
+  <interface name='org.freedesktop.systemd1.Manager'>
+    <method name='Subscribe'/>
+    <method name='LoadUnit'><arg type='s' direction='in'/><arg type='o' direction='out'/></method>
+    <method name='StartUnit'>
+      <arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='o' direction='out'/>
+    </method>
+    <method name='StopUnit'>
+      <arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='o' direction='out'/>
+    </method>
+    <method name='KillUnit'>
+      <arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='i' direction='in'/>
+    </method>
+  </interface>
+</node>
+"""
+
+no_such_unit = type("org.freedesktop.systemd1.NoSuchUnit", (Exception,), {})
+
+
+class Unit:
+    dbus = UNIT
+
+    def __init__(self, name: str) -> None:
+        self.LoadState = "not-found" if name.startswith("nosuch") else "loaded"
+        self.ActiveState, self.SubState = "inactive", "dead"
+        self.Result, self.TasksCurrent = "success", 2**64 - 1
+        self.job: str | None = None
+
+    def become(self, active: str, sub: str) -> None:
+        self.ActiveState, self.SubState = active, sub
+
+
+class Manager:
+    dbus = MANAGER
+
+    def __init__(self, bus: Any) -> None:
+        self.bus = bus
+        self.units: dict[str, Unit] = {}
+        self.jobs = 0
+        self.subscribed = False
+
+    def Subscribe(self) -> None:  # noqa: N802 - D-Bus's names
+        self.subscribed = True
+
+    def LoadUnit(self, name: str) -> str:  # noqa: N802
+        path = "/org/freedesktop/systemd1/unit/" + "".join(c if c.isalnum() else f"_{ord(c):02x}" for c in name)
+        if name not in self.units:
+            self.units[name] = Unit(name)
+            self.bus.register_object(path, self.units[name], None)
+        return path
+
+    def StartUnit(self, name: str, _mode: str) -> str:  # noqa: N802
+        unit = self.known(name)
+        if name.startswith("fails"):
+            unit.Result = "exit-code"
+            return self.job(name, "failed", ("failed", "failed"))
+        unit.become("activating", "start")
+        return self.job(name, "done", ("active", "running"))
+
+    def StopUnit(self, name: str, _mode: str) -> str:  # noqa: N802
+        unit = self.known(name)
+        if name.startswith("stubborn") and unit.ActiveState != "inactive":
+            unit.become("deactivating", "stop-sigterm")
+            unit.job = unit.job or self.new_job()
+            return unit.job
+        return self.job(name, "done", ("inactive", "dead"))
+
+    def KillUnit(self, name: str, _who: str, number: int) -> None:  # noqa: N802
+        unit = self.known(name)
+        if unit.job is not None and number == 9:
+            unit.Result = "signal"
+            GLib.timeout_add(50, self.removed, unit.job, name, "done", ("failed", "failed"))
+
+    def known(self, name: str) -> Unit:
+        if name.startswith("nosuch"):
+            raise no_such_unit(f"Unit {name} not found.")
+        self.LoadUnit(name)
+        return self.units[name]
+
+    def new_job(self) -> str:
+        self.jobs += 1
+        return f"/org/freedesktop/systemd1/job/{self.jobs}"
+
+    def job(self, name: str, result: str, then: tuple[str, str]) -> str:
+        path = self.new_job()
+        if name.startswith("early"):
+            self.removed(path, name, result, then)
+        else:
+            GLib.timeout_add(20, self.removed, path, name, result, then)
+        return path
+
+    def removed(self, path: str, name: str, result: str, then: tuple[str, str]) -> bool:
+        self.units[name].become(*then)
+        self.units[name].job = None
+        if self.subscribed:
+            self.bus.con.emit_signal(
+                None, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobRemoved",
+                GLib.Variant("(uoss)", (self.jobs, path, name, result)),
+            )  # fmt: skip
+        return False
+
+
+def main() -> None:
+    bus = pydbus.connect(sys.argv[1])
+    manager = Manager(bus)
+    bus.register_object("/org/freedesktop/systemd1", manager, None)
+    bus.request_name("org.freedesktop.systemd1")
+    GLib.MainLoop().run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""The door to processes, against real ones that behave badly."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from failoverd.drivers import DriverError, Hung, TimedOut, command
+
+IGNORES_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+async def gone(pid: int) -> None:
+    while alive(pid):
+        await asyncio.sleep(0.01)
+
+
+async def told(path: Path) -> int:
+    while not (path.exists() and path.read_text().strip()):
+        await asyncio.sleep(0.01)
+    return int(path.read_text())
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left_open() -> AsyncIterator[None]:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    yield
+    async with asyncio.timeout(10):
+        while count() > before:
+            await asyncio.sleep(0.01)
+
+
+async def test_output_status_and_times() -> None:
+    done = await command.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert done.started <= done.ended
+
+
+async def test_a_signal_is_a_negative_status() -> None:
+    assert (await command.run(["sh", "-c", "kill -9 $$"])).returncode == -signal.SIGKILL
+
+
+async def test_stdin_is_empty_or_what_was_given() -> None:
+    assert (await command.run(["cat"])).stdout == ""
+    assert (await command.run(["wc", "-c"], input=b"x" * 300_000)).stdout.strip() == "300000"
+
+
+async def test_environment_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    done = await command.run(["env"])
+    assert "LC_ALL=C\n" in done.stdout
+    assert "NOTIFY_SOCKET" not in done.stdout
+
+
+async def test_signals_are_as_a_program_expects_them() -> None:
+    # Python itself ignores SIGPIPE; a tool that inherited that would go on writing into nothing.
+    done = await command.run(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"])
+    signals = [int(line.split()[1], 16) for line in done.stdout.splitlines()]
+    glibc_own = 0x180000000  # signals 32 and 33, which posix_spawn itself sets to ignore
+    assert [number & ~glibc_own for number in signals] == [0, 0]
+
+
+async def test_own_process_group() -> None:
+    done = await command.run(["sh", "-c", "ps -o pgid= -p $$; echo $$"])
+    first, second = done.stdout.split()
+    assert first == second
+
+
+async def test_bytes_that_are_not_text_are_no_error() -> None:
+    assert "\ufffd" in (await command.run(["printf", r"\377"])).stdout
+
+
+async def test_a_flood_is_read_and_dropped() -> None:
+    done = await command.run(["sh", "-c", "yes | head -c 5000000; yes e | head -c 5000000 >&2"])
+    assert done.returncode == 0
+    assert len(done.stdout) == len(done.stderr) == command.KEPT
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [(["/nowhere/tool"], "not found; install"), (["/etc/passwd"], "not executable"), (["no-such-tool"], "not found")],
+)
+async def test_what_cannot_be_started(argv: list[str], words: str) -> None:
+    with pytest.raises(DriverError, match=words):
+        await command.run(argv)
+
+
+async def test_a_hundred_at_once() -> None:
+    done = await asyncio.gather(*(command.run(["sh", "-c", f"echo {n}"]) for n in range(100)))
+    assert [int(one.stdout) for one in done] == list(range(100))
+
+
+async def test_a_child_that_holds_the_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    done = await command.run(["sh", "-c", f"echo started; sleep 600 & echo $! > {told_pid}"])
+    assert done.stdout == "started\n"
+    child = await told(told_pid)
+    assert alive(child)  # what a tool leaves running on purpose is left alone
+    os.kill(child, signal.SIGKILL)
+
+
+async def test_a_child_that_floods_the_pipe_for_ever_is_not_waited_for(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    done = await command.run(["sh", "-c", f"yes & echo $! > {told_pid}; sleep 0.1"])
+    assert done.returncode == 0
+    await gone(await told(told_pid))  # of SIGPIPE, since we have closed our end
+
+
+async def test_deadline_ends_the_whole_group(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    with pytest.raises(TimedOut, match=r"no end within 0\.3 s"):
+        await command.run(["sh", "-c", f"sleep 600 & echo $! > {told_pid}; wait"], timeout=0.3)
+    assert not alive(await told(told_pid))
+
+
+async def test_a_tool_that_ignores_sigterm_is_killed() -> None:
+    with pytest.raises(TimedOut):
+        await command.run(["sh", "-c", IGNORES_TERM], timeout=0.2)
+
+
+async def test_a_child_that_ignores_sigterm_is_killed_too(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    script = f"(trap '' TERM; while :; do sleep 0.1; done) & echo $! > {told_pid}; wait"
+    with pytest.raises(TimedOut):
+        await command.run(["sh", "-c", script], timeout=0.2)
+    assert not alive(await told(told_pid))
+
+
+async def test_a_daemon_with_our_pipe_in_a_group_of_its_own_is_no_hang(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    script = f"setsid sleep 600 & echo $! > {told_pid}; wait"
+    with pytest.raises(TimedOut):
+        await command.run(["sh", "-c", script], timeout=0.2)
+    os.kill(await told(told_pid), signal.SIGKILL)
+
+
+async def test_what_cannot_be_killed_is_hung_and_reaped_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # D state cannot be had on demand: a last rung that the tool survives looks the same from here.
+    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    told_pid = tmp_path / "pid"
+    with pytest.raises(Hung, match="does not end on SIGKILL"):
+        await command.run(["sh", "-c", f"echo $$ > {told_pid}; {IGNORES_TERM}"], timeout=0.2)
+    pid = await told(told_pid)
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists():
+        await asyncio.sleep(0.01)
+
+
+async def test_a_child_that_cannot_be_killed_is_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # drbdadm dies, drbdsetup stays in D state and holds the pipe.
+    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    told_pid = tmp_path / "pid"
+    script = f"(trap '' TERM; while :; do sleep 0.1; done) & echo $! > {told_pid}; wait"
+    with pytest.raises(Hung):
+        await command.run(["sh", "-c", script], timeout=0.2)
+    os.kill(await told(told_pid), signal.SIGKILL)
+
+
+async def test_cancelling_kills_the_group_and_is_cancellation(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    task = asyncio.create_task(command.run(["sh", "-c", f"sleep 600 & echo $! > {told_pid}; wait"]))
+    child = await told(told_pid)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not alive(child)
+
+
+async def test_cancelling_twice_still_kills(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    task = asyncio.create_task(command.run(["sh", "-c", f"echo $$ > {told_pid}; {IGNORES_TERM}"]))
+    child = await told(told_pid)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await gone(child)
+    while Path(f"/proc/{child}").exists():
+        await asyncio.sleep(0.01)
+
+
+async def test_cancelling_what_cannot_be_killed_is_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    told_pid = tmp_path / "pid"
+    task = asyncio.create_task(command.run(["sh", "-c", f"trap '' TERM; echo $$ > {told_pid}; {IGNORES_TERM}"]))
+    child = await told(told_pid)
+    task.cancel()
+    with pytest.raises(Hung):
+        await task
+    os.kill(child, signal.SIGKILL)
+    while Path(f"/proc/{child}").exists():
+        await asyncio.sleep(0.01)
+
+
+async def test_the_record_is_of_this_task_and_those_in_it() -> None:
+    with command.recording() as outer:
+        with command.recording() as inner:
+            await asyncio.gather(command.run(["true", "a b"]), command.run(["true"]))
+        command.note("birdc show status")
+    command.note("nobody listens")
+    assert sorted(inner) == ["true", "true 'a b'"]
+    assert outer == ["birdc show status"]
+
+
+async def test_a_stopped_process_ends_too(tmp_path: Path) -> None:
+    told_pid = tmp_path / "pid"
+    with pytest.raises(TimedOut):
+        await command.run(
+            [
+                sys.executable,
+                "-c",
+                f"import os; open({str(told_pid)!r},'w').write(str(os.getpid())); os.kill(os.getpid(), 19)",  # SIGSTOP
+            ],
+            timeout=0.5,
+        )
+    assert not alive(await told(told_pid))
+
+
+def test_the_line_that_matters() -> None:
+    assert command.first_line("\n  one \ntwo\n") == "one"
+    assert command.last_line("one\n two \n\n") == "two"
+    assert command.first_line("") == command.last_line("\n") == ""

@@ -1,0 +1,278 @@
+"""The door to D-Bus on a private bus: a stand-in for systemd, and a real keepalived."""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import Level, ResourceSpec, Verb
+from failoverd.drivers import DriverError, TimedOut, command, dbus, unit
+from failoverd.drivers import systemd as systemd_units
+
+FAKE = Path(__file__).with_name("fake_systemd.py")
+
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path={path}</listen>
+<policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/><allow user="*"/>
+</policy></busconfig>
+"""
+
+KEEPALIVED = """global_defs {{
+  enable_dbus
+  vrrp_version 3
+}}
+vrrp_instance VI_1 {{
+  interface eth0
+  virtual_router_id 51
+  priority 150
+  advert_int 0.1
+  virtual_ipaddress {{
+    10.99.0.100/24
+  }}
+}}
+vrrp_instance "two x.y" {{
+  interface eth1
+  virtual_router_id 52
+  priority 150
+  advert_int 10
+  virtual_ipaddress {{
+    10.98.0.100/24
+  }}
+}}
+"""
+
+START_KEEPALIVED = """
+ip link set lo up
+ip link add eth0 type veth peer name eth1
+ip link set eth0 up
+ip link set eth1 up
+ip address add 10.99.0.1/24 dev eth0
+ip address add 10.98.0.1/24 dev eth1
+exec keepalived -n -l -P -f {d}/keepalived.conf -p {d}/k.pid -r {d}/v.pid -c {d}/c.pid
+"""
+
+
+async def started(*argv: str) -> asyncio.subprocess.Process:
+    quiet = asyncio.subprocess.DEVNULL
+    return await asyncio.create_subprocess_exec(*argv, stdin=quiet, stdout=quiet, stderr=quiet)
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+@pytest.fixture
+async def bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Path, asyncio.subprocess.Process]]:
+    with tempfile.TemporaryDirectory(prefix="fo-bus-") as name:
+        directory = Path(name)
+        directory.joinpath("bus.conf").write_text(BUS.format(path=directory / "bus"))
+        daemon = await started("dbus-daemon", f"--config-file={directory}/bus.conf", "--nofork", "--nopidfile")
+        while not (directory / "bus").exists():
+            await asyncio.sleep(0.01)
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={directory}/bus")
+        monkeypatch.setattr(dbus._connection, "_bus", None)
+        yield directory, daemon
+        await ended(daemon)
+
+
+@pytest.fixture
+async def systemd(bus: tuple[Path, asyncio.subprocess.Process]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await started(sys.executable, str(FAKE), f"unix:path={bus[0]}/bus")
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await dbus.unit_state("first.service")
+            except DriverError:
+                assert process.returncode is None
+                await asyncio.sleep(0.02)
+            else:
+                break
+    # What was said before systemd was there to hear it has to be said again.
+    dbus._connection._bus = None
+    yield process
+    await ended(process)
+
+
+def make(name: str, stop_timeout: float = 10) -> unit.Unit:
+    return unit.make(unit.Options(unit=name), ResourceSpec(name="web", driver="unit", stop_timeout=stop_timeout))
+
+
+@pytest.mark.usefixtures("systemd")
+@pytest.mark.parametrize("name", ["late.service", "early.service"])
+async def test_start_and_stop(name: str) -> None:
+    driver = make(name)
+    assert (await driver.observe()).level is Level.STANDBY
+    with command.recording() as texts:
+        await driver.activate()
+        assert (await driver.observe()).level is Level.ACTIVE
+        await driver.deactivate()
+    assert (await driver.observe()).level is Level.STANDBY
+    assert texts == [f"systemctl start {name}", f"systemctl stop {name}"]
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_many_jobs_at_once_are_told_apart() -> None:
+    units = [make(f"{kind}-{n}.service") for n in range(30) for kind in ("early", "late", "fails")]
+    results = await asyncio.gather(*(one.activate() for one in units), return_exceptions=True)
+    assert [isinstance(result, DriverError) for result in results] == [False, False, True] * 30
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_a_unit_that_fails() -> None:
+    with pytest.raises(DriverError, match=r"fails.service: start: it failed; see systemctl status"):
+        await make("fails.service").activate()
+    seen = await make("fails.service").observe()
+    assert (seen.level, seen.detail) == (Level.STANDBY, "failed (exit-code)")
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_a_unit_that_does_not_stop_is_killed() -> None:
+    driver = make("stubborn.service", stop_timeout=0.1)
+    await driver.activate()
+    with command.recording() as texts:
+        await driver.deactivate()
+    assert texts == ["systemctl stop stubborn.service", "systemctl kill --signal=SIGKILL stubborn.service"]
+    assert (await driver.observe()).level is Level.STANDBY
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_two_that_wait_for_one_job() -> None:
+    await make("stubborn.service").activate()
+    results = await asyncio.gather(*(make("stubborn.service", stop_timeout=0.1).deactivate() for _ in range(2)))
+    assert results == [None, None]
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_a_unit_that_is_not_there() -> None:
+    driver = make("nosuch.service")
+    seen = await driver.observe()
+    assert seen.level is Level.STANDBY
+    assert "nosuch.service is not-found: install" in (seen.alarm or "")
+    with pytest.raises(DriverError, match=r"Unit nosuch.service not found\.$"):
+        await driver.activate()
+    await driver.deactivate()
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_giving_up_on_a_job_does_not_disturb_the_next() -> None:
+    driver = make("late.service")
+    task = asyncio.create_task(driver.activate())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await driver.deactivate()
+    assert (await driver.observe()).level is Level.STANDBY
+
+
+async def test_no_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+    monkeypatch.setattr(dbus._connection, "_bus", None)
+    seen = await make("web.service").observe()
+    assert seen.level is Level.UNKNOWN
+    assert "no system bus" in seen.detail
+    with pytest.raises(dbus.NoBus):
+        await make("web.service").activate()
+    assert await dbus.keepalived_states() is None
+
+
+@pytest.mark.usefixtures("bus")
+async def test_a_bus_without_systemd() -> None:
+    seen = await make("web.service").observe()
+    assert seen.level is Level.UNKNOWN
+    assert "is this machine run by systemd?" in seen.detail
+
+
+async def test_a_bus_that_goes_away_ends_the_wait_and_comes_back(
+    bus: tuple[Path, asyncio.subprocess.Process], systemd: asyncio.subprocess.Process
+) -> None:
+    del systemd
+    driver = make("stubborn.service")
+    await driver.activate()
+    task = asyncio.create_task(driver.deactivate())
+    while (await driver.observe()).detail != "deactivating (stop-sigterm)":
+        await asyncio.sleep(0.01)
+    assert (await driver.observe()).level is Level.UNKNOWN
+    await ended(bus[1])
+    with pytest.raises(DriverError, match="went away"):
+        await task
+    assert (await driver.observe()).level is Level.UNKNOWN
+
+
+async def test_a_systemd_that_does_not_answer(
+    systemd: asyncio.subprocess.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbus, "ANSWER", 0.2)
+    await dbus.unit_state("web.service")
+    systemd.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimedOut):
+        await dbus.unit_state("web.service")
+    with pytest.raises(TimedOut):
+        await dbus.start_unit("web.service")
+    assert (await make("web.service").observe()).level is Level.UNKNOWN
+
+
+@pytest.mark.usefixtures("bus")
+async def test_keepalived_is_not_there() -> None:
+    assert await dbus.keepalived_states() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_a_real_keepalived(bus: tuple[Path, asyncio.subprocess.Process]) -> None:
+    directory = bus[0]
+    directory.joinpath("keepalived.conf").write_text(KEEPALIVED.format())
+    script = START_KEEPALIVED.format(d=directory)
+    process = await started("unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script)
+    try:
+        async with asyncio.timeout(20):
+            while await dbus.keepalived_states() != {"VI_1": "MASTER", "two x.y": "BACKUP"}:
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+    finally:
+        await ended(process)
+
+
+def state(active: str, sub: str = "x", *, load: str = "loaded", result: str = "", tasks: int | None = None) -> Level:
+    seen = systemd_units.seen(
+        "web.service", dbus.UnitState(load=load, active=active, sub=sub, result=result, tasks=tasks)
+    )
+    assert (seen.alarm is not None) == (load != "loaded" and active == "inactive")
+    return seen.level
+
+
+def test_levels() -> None:
+    assert state("active", "running") is Level.ACTIVE
+    assert state("active", "exited") is Level.ACTIVE
+    assert state("reloading") is Level.ACTIVE
+    assert state("inactive", "dead") is Level.STANDBY
+    assert state("inactive", "dead", load="masked") is Level.STANDBY
+    assert state("inactive", "dead", load="not-found") is Level.STANDBY
+    assert state("active", "running", load="not-found") is Level.ACTIVE  # its file was removed while it ran
+    assert state("failed", result="exit-code", tasks=0) is Level.STANDBY
+    assert state("failed", result="timeout", tasks=2) is Level.FAILED
+    assert state("activating", "auto-restart") is Level.UNKNOWN
+    assert state("deactivating", "stop-sigterm") is Level.UNKNOWN
+    assert state("maintenance") is Level.UNKNOWN
+
+
+def test_commands() -> None:
+    assert make("web@1.service").commands(Verb.ACTIVATE) == ("systemctl start web@1.service",)
+    assert make("web@1.service").commands(Verb.DEACTIVATE) == (
+        "systemctl stop web@1.service",
+        "systemctl kill --signal=SIGKILL web@1.service  # after 10 s",
+    )
+
+
+@pytest.mark.parametrize("name", ["web", "web.", "web.conf", "web service.service", ""])
+def test_what_is_no_unit_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected e\.g\."):
+        make(name)

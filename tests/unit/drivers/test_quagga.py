@@ -1,0 +1,207 @@
+"""The quagga driver: a real FRR in a network namespace of its own, and recordings of what FRR says."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import Level, ResourceSpec, Verb
+from failoverd.drivers import Driver, DriverError, command, quagga
+
+SPEC = ResourceSpec(name="routing", driver="quagga", stop_timeout=20)
+RECORDINGS = Path(__file__).resolve().parents[2] / "recordings/frr"
+BGP = {"mode": "metric", "route_map": "UP 10", "active": 100, "standby": 300}
+OSPF = {"mode": "metric", "interface": "eth0", "active": 100, "standby": 300}
+
+BGPD = """router bgp 65001
+ bgp router-id 10.99.0.1
+ no bgp ebgp-requires-policy
+ neighbor 10.99.0.2 remote-as 65002
+ address-family ipv4 unicast
+  neighbor 10.99.0.2 route-map UP out
+route-map UP permit 10
+ set metric 300
+route-map UP permit 20
+route-map UP deny 30
+"""
+OSPFD = """interface eth0
+ ip ospf cost 300
+router ospf
+ network 10.99.0.0/24 area 0
+"""
+START = """
+ip link set lo up
+ip link add eth0 type veth peer name eth1
+ip link set eth0 up
+ip link set eth1 up
+ip address add 10.99.0.1/24 dev eth0
+for daemon in zebra bgpd ospfd; do
+    /usr/lib/frr/$daemon -d -f {d}/$daemon.conf -i {d}/$daemon.pid -z {d}/zserv.api --vty_socket {d} -P 0 || exit 1
+done
+echo ready
+exec sleep 600
+"""
+
+
+def make(**keys: object) -> Driver:
+    return quagga.make(quagga.Options(**keys), SPEC)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def frr() -> AsyncIterator[Path]:
+    if os.geteuid() != 0 or not Path("/usr/lib/frr/bgpd").exists():
+        pytest.skip("needs root and frr")
+    with tempfile.TemporaryDirectory(prefix="fo-frr-") as name:
+        directory = Path(name)
+        for daemon, text in (("zebra", ""), ("bgpd", BGPD), ("ospfd", OSPFD)):
+            (directory / f"{daemon}.conf").write_text(text)
+        for path in (directory, *directory.iterdir()):
+            shutil.chown(path, "frr", "frr")
+        # The end of the first process of the PID namespace is the end of all that is in it.
+        process = await asyncio.create_subprocess_exec(
+            "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", START.replace("{d}", name),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(20):
+                while await process.stdout.readline() != b"ready\n":
+                    assert process.returncode is None
+            yield directory
+        finally:
+            process.kill()
+            await process.wait()
+            process._transport.close()  # type: ignore[attr-defined]
+
+
+async def test_bgp_metric(frr: Path) -> None:
+    driver = make(**BGP, vty_socket=str(frr))
+    assert (await driver.observe()).level is Level.STANDBY
+    with command.recording() as texts:
+        assert await driver.activate() is None
+    assert tuple(texts[1:]) == driver.commands(Verb.ACTIVATE)
+    assert (await driver.observe()).level is Level.ACTIVE
+    with command.recording() as texts:
+        await driver.activate()
+    assert len(texts) == 1  # it looked, and had nothing to do
+    await driver.deactivate()
+    assert (await driver.observe()).detail == "bgpd: metric 300"
+
+
+async def test_an_entry_that_sets_nothing_yet(frr: Path) -> None:
+    driver = make(**BGP | {"route_map": "UP 20"}, vty_socket=str(frr))
+    assert (await driver.observe()).level is Level.FAILED
+    await driver.deactivate()
+    assert (await driver.observe()).level is Level.STANDBY
+
+
+@pytest.mark.parametrize("entry", ["UP 11", "NOSUCH 10", "UP 30"])
+async def test_an_entry_that_is_not_there_is_not_made(frr: Path, entry: str) -> None:
+    driver = make(**BGP | {"route_map": entry}, vty_socket=str(frr))
+    assert (await driver.observe()).level is Level.FAILED
+    with command.recording() as texts, pytest.raises(DriverError, match="has no `route-map"):
+        await driver.activate()
+    assert len(texts) == 1
+
+
+async def test_ospf_cost(frr: Path) -> None:
+    driver = make(**OSPF, vty_socket=str(frr))
+    assert (await driver.observe()).level is Level.STANDBY
+    await driver.activate()
+    assert (await driver.observe()).level is Level.ACTIVE
+    await driver.deactivate()
+    assert (await driver.observe()).detail == "ospfd: metric 300"
+    third = make(**OSPF | {"standby": 200}, vty_socket=str(frr))
+    assert (await third.observe()).detail == "ospfd: metric 300, neither active (100) nor standby (200)"
+
+
+@pytest.mark.parametrize(("name", "why"), [("nosuch", "No such interface"), ("lo", "OSPF not enabled")])
+async def test_an_interface_without_ospf(frr: Path, name: str, why: str) -> None:
+    driver = make(**OSPF | {"interface": name}, vty_socket=str(frr))
+    seen = await driver.observe()
+    assert seen.level is Level.FAILED
+    assert why in seen.detail
+    with pytest.raises(DriverError, match=why):
+        await driver.activate()
+
+
+async def test_a_dead_daemon_announces_nothing(tmp_path: Path) -> None:
+    driver = make(**BGP, vty_socket=str(tmp_path))
+    seen = await driver.observe()
+    assert (seen.level, seen.detail) == (Level.STANDBY, "bgpd is not running")
+    assert await driver.deactivate() is None
+    with pytest.raises(DriverError, match="bgpd is not running"):
+        await driver.activate()
+
+
+async def test_a_stopped_daemon_is_unknown(frr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quagga, "PATIENCE", 0.5)
+    pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_ours(path, frr)]
+    assert len(pids) == 1
+    os.kill(pids[0], signal.SIGSTOP)
+    assert (await make(**BGP, vty_socket=str(frr)).observe()).level is Level.UNKNOWN
+    with pytest.raises(DriverError):
+        await make(**BGP, vty_socket=str(frr)).deactivate()
+
+
+def is_ours(cmdline: Path, directory: Path) -> bool:
+    with contextlib.suppress(OSError):
+        words = cmdline.read_bytes().split(b"\0")
+        return words[0].endswith(b"/bgpd") and f"{directory}/bgpd.conf".encode() in words
+    return False
+
+
+def test_recorded_route_map() -> None:
+    text = (RECORDINGS / "frr-8.4.4-bgpd-running-config.txt").read_text()
+    assert quagga.Bgp("UP", "10").find(text) == 100
+    assert quagga.Bgp("UP", "20").find(text) is None
+    for name, sequence in (("UP", "1"), ("U", "10"), ("U.", "10")):
+        with pytest.raises(LookupError, match="bgpd has no"):
+            quagga.Bgp(name, sequence).find(text)
+
+
+def test_recorded_cost() -> None:
+    def recorded(what: str) -> str:
+        return (RECORDINGS / f"frr-8.4.4-ospf-interface{what}.txt").read_text()
+
+    assert quagga.Ospf("eth0").find(recorded("")) == 100
+    with pytest.raises(LookupError, match="nosuch: No such interface name"):
+        quagga.Ospf("nosuch").find(recorded("-nosuch"))
+    with pytest.raises(LookupError, match="lo: OSPF not enabled"):
+        quagga.Ospf("lo").find(recorded("-not-enabled"))
+
+
+def test_unit_mode_is_the_default() -> None:
+    driver = make()
+    assert driver.commands(Verb.ACTIVATE) == ("systemctl start frr.service",)
+    assert driver.commands(Verb.DEACTIVATE)[0] == "systemctl stop frr.service"
+
+
+def test_commands() -> None:
+    assert make(**OSPF).commands(Verb.DEACTIVATE) == (
+        "vtysh -d ospfd -c 'configure terminal' -c 'interface eth0' -c 'ip ospf cost 300' -c end",
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"unit": "frr"}, 'expected e.g. "frr.service"'),
+        ({"active": 1}, "active: only with mode"),
+        (BGP | {"active": None}, "needs both"),
+        (BGP | {"active": 300}, "must differ"),
+        (BGP | {"interface": "eth0"}, "needs one of them"),
+        (BGP | {"route_map": None}, "needs one of them"),
+        (OSPF | {"standby": 70_000}, "1 to 65535"),
+        (OSPF | {"active": 0}, "1 to 65535"),
+    ],
+)
+def test_options_are_held_against_each_other(keys: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make(**keys)
