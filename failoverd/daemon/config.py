@@ -17,8 +17,8 @@ from typing import Any
 from failoverd import drivers
 from failoverd.core.model import Config, InstanceSpec, OnFailure, ResourceSpec, Vip
 from failoverd.daemon import schema
+from failoverd.daemon.options import InstanceOptions, NodeOptions, ResourceOptions
 from failoverd.daemon.schema import Path
-from failoverd.drivers import option
 
 
 class ConfigError(Exception):
@@ -30,54 +30,12 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOptions:
-    """The table ``[node]``."""
-
-    name: str | None = option("the name of this node; the host name where it is not given", default=None)
-    parallel: int = option("how many steps may run at once on this node", default=128, minimum=1)
-    check_interval: float = option(
-        "how often a resource that nothing happens to is looked at", default=30.0, unit="seconds", minimum=10
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceOptions:
-    """A table ``[instance.NAME]``; NAME is that of the vrrp_instance or vrrp_sync_group in keepalived.conf."""
-
-    vips: tuple[str, ...] = option(
-        'its virtual addresses, each "ADDRESS[/PREFIX] [dev INTERFACE]", as in keepalived.conf', default=()
-    )
-    interface: str | None = option("the interface of the VIPs that name none", default=None)
-    vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceOptions:
-    """What every table ``[instance.NAME.resource.NAME]`` may have, beside its driver's own keys."""
-
-    driver: str = option("the driver that moves it")
-    nodes: tuple[str, ...] | None = option("the nodes that can carry it; all, where it is not given", default=None)
-    needs: tuple[str, ...] = option("the resources that must be active before it", default=())
-    timeout: float = option("how long one activation may take", default=30.0, unit="seconds")
-    stop_timeout: float = option(
-        "how long one graceful deactivation may take; a forced one has 10 s more", default=30.0, unit="seconds"
-    )
-    retries: int = option("how often a failed step is tried again", default=2, minimum=0, maximum=100)
-    backoff: float = option("the pause before the first retry; each is twice the last", default=1.0, unit="seconds")
-    on_failure: str = option(
-        "when it will not activate: stop activating the others, or continue with them",
-        default="stop",
-        enum=["continue", "stop"],
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """What this node has to do. `options`: each resource's driver options, by instance and resource name."""
 
     node: str
     core: Config
-    options: Mapping[tuple[str, str], Any]
+    options: Mapping[tuple[str, str], drivers.Options]
     files: tuple[File, ...]
 
 
@@ -101,6 +59,7 @@ class _Reader:
         self.tables: dict[str, Any] = {}
         self.origin: dict[Path, File] = {}
         self.main: File | None = None
+        self.owners: dict[str, list[tuple[Path, frozenset[str] | None]]] = {}
 
     def read(self, file: File) -> None:
         self.main = self.main or file
@@ -133,6 +92,14 @@ class _Reader:
         key = ".".join(part if part.replace("-", "").replace("_", "").isalnum() else f'"{part}"' for part in path)
         self.problems.append(f"{file}: {key}: {text}" if key else f"{file}: {text}")
 
+    def own(self, thing: str, path: Path, nodes: tuple[str, ...] | None) -> None:
+        """Two resources that change the same thing on one node would work against each other."""
+        here = None if nodes is None else frozenset(nodes)
+        for other, there in self.owners.setdefault(thing, []):
+            if here is None or there is None or here & there:
+                self.problem(path, f"changes {thing}, as {'.'.join(other)} does; expected one of them on a node")
+        self.owners[thing].append((path, here))
+
     def check(self, value: Any, table: Mapping[str, Any], at: Path) -> bool:
         found = schema.problems(value, table, at)
         for path, text in found:
@@ -163,7 +130,7 @@ class _Reader:
             options = schema.build(NodeOptions, settings)
         name = node or options.name or socket.gethostname()
         specs: dict[str, InstanceSpec] = {}
-        driver_options: dict[tuple[str, str], Any] = {}
+        driver_options: dict[tuple[str, str], drivers.Options] = {}
         for instance, table, path in self.tables_in(instances, ("instance",)):
             made = _Instance(self, instance, path).resolve(table, name)
             if made is not None:
@@ -181,14 +148,14 @@ class _Instance:
         self.name = name
         self.path = path
 
-    def resolve(self, table: dict[str, Any], node: str) -> tuple[InstanceSpec, dict[str, Any]] | None:
+    def resolve(self, table: dict[str, Any], node: str) -> tuple[InstanceSpec, dict[str, drivers.Options]] | None:
         table = dict(table)
         resources = table.pop("resource", {})
         good = self.reader.check(table, schema.schema(InstanceOptions), self.path)
         options = schema.build(InstanceOptions, table) if good else InstanceOptions()
         vips = self._vips(options)
         common: dict[str, ResourceOptions] = {}
-        own: dict[str, Any] = {}
+        own: dict[str, drivers.Options] = {}
         for name, each, path in self.reader.tables_in(resources, (*self.path, "resource")):
             read = self._resource(each, path)
             if read is not None:
@@ -214,7 +181,7 @@ class _Instance:
         spec = InstanceSpec(name=self.name, vips=vips, vip_timeout=options.vip_timeout, resources=specs)
         return spec, {name: own[name] for name in here}
 
-    def _resource(self, table: dict[str, Any], path: Path) -> tuple[ResourceOptions, Any] | None:
+    def _resource(self, table: dict[str, Any], path: Path) -> tuple[ResourceOptions, drivers.Options] | None:
         driver = table.get("driver")
         try:
             found = drivers.find(driver) if isinstance(driver, str) else None
@@ -228,11 +195,15 @@ class _Instance:
             return None
         if not self.reader.check(table, schema.schema(ResourceOptions, found.options), path):
             return None
+        common: ResourceOptions = schema.build(ResourceOptions, table)
         try:
-            return schema.build(ResourceOptions, table), schema.build(found.options, table)
+            own: drivers.Options = schema.build(found.options, table)
         except ValueError as error:
             self.reader.problem(path, str(error))
             return None
+        if own.owns is not None:
+            self.reader.own(own.owns, path, common.nodes)
+        return common, own
 
     def _vips(self, options: InstanceOptions) -> tuple[Vip, ...]:
         vips: dict[str, Vip] = {}

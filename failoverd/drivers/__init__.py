@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from failoverd.core.model import Observation, Verb
+from failoverd.core.model import Observation, ResourceSpec, Verb
 
 #: Modules beside the drivers that are doors, not drivers.
 DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "systemd"})
@@ -68,12 +69,21 @@ def option(doc: str, **rules: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+class Options(Protocol):
+    """A driver's keys: a frozen dataclass of `option` fields, whose ``__post_init__`` raises ValueError."""
+
+    @property
+    def owns(self) -> str | None:
+        """What the resource changes, in words that are the same for whoever changes it; None when not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A driver as its module defines it: ``Options`` (a frozen dataclass made of `option` fields) and ``make``."""
+    """A driver as its module defines it: the class of its ``Options``, and ``make(options, spec)``."""
 
-    options: type
-    make: Any
+    options: type[Options]
+    make: Callable[[Any, ResourceSpec], Driver]
 
 
 def names() -> tuple[str, ...]:

@@ -52,6 +52,11 @@ class Options:
             except ValueError as error:
                 raise ValueError(f"prefix: {error}") from error
 
+    @property
+    def owns(self) -> str:
+        """What no other resource may change."""
+        return f"the constant {self.symbol} in {self.include}"
+
 
 def make(options: Options, spec: ResourceSpec) -> Bird:
     """The driver of one constant."""

@@ -39,6 +39,11 @@ class Options:
             if isinstance(argv, str) or not argv or not argv[0]:
                 raise ValueError(f'{name}: a list of words is expected, the program first: ["/usr/bin/tool", "start"]')
 
+    @property
+    def owns(self) -> None:
+        """Nobody knows what the commands change."""
+        return
+
 
 def make(options: Options, spec: ResourceSpec) -> Exec:
     """The driver of what these three commands drive."""

@@ -63,6 +63,13 @@ class Options:
         if self.interface is not None and not all(1 <= cost <= _COSTLIEST for cost in (self.active, self.standby)):
             raise ValueError(f"active, standby: an OSPF cost is 1 to {_COSTLIEST}")
 
+    @property
+    def owns(self) -> str:
+        """What no other resource may change."""
+        if self.mode == "unit":
+            return f"the unit {self.unit}"
+        return f"the route-map entry {self.route_map}" if self.route_map else f"the OSPF cost of {self.interface}"
+
 
 def make(options: Options, spec: ResourceSpec) -> Driver:
     """The driver of one routing daemon's unit, or of one metric."""

@@ -21,6 +21,11 @@ class Options:
         """Hold the name to what systemd calls a unit; ValueError says what is expected."""
         systemd.check_name(self.unit)
 
+    @property
+    def owns(self) -> str:
+        """What no other resource may change."""
+        return f"the unit {self.unit}"
+
 
 def make(options: Options, spec: ResourceSpec) -> Unit:
     """The driver of one unit. When its `stop_timeout` is up, its processes are killed."""

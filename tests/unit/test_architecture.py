@@ -93,5 +93,3 @@ def test_processes_are_started_in_one_place(file: Path) -> None:
 def test_every_module_says_why_it_exists() -> None:
     for file in MODULES:
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), name(file)
-
-

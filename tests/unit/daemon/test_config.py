@@ -71,7 +71,7 @@ def test_a_good_file(file: Path) -> None:
     assert web.needs == {"prefix"}
     assert web.stop_timeout == 90.0
     assert web.on_failure is OnFailure.CONTINUE
-    assert loaded.options["VI_1", "prefix"].symbol == "failover_metric"
+    assert loaded.options["VI_1", "prefix"].owns == "the constant failover_metric in /etc/bird/failoverd.conf"
     assert "a name.with spaces" in loaded.core.instances
 
 
@@ -137,6 +137,15 @@ def test_all_errors_at_once(file: Path) -> None:
 )
 def test_every_error_names_the_key_and_what_is_expected(file: Path, text: str, expected: str) -> None:
     assert any(expected in problem for problem in errors(file, text)), errors(file, text)
+
+
+def test_two_resources_may_not_change_the_same_thing_on_one_node(file: Path) -> None:
+    left = resource('driver = "unit"\nunit = "frr.service"\nnodes = ["left"]')
+    again = '[instance.VI_2.resource.b]\ndriver = "quagga"\nnodes = {}\n'
+    expected = "instance.VI_2.resource.b: changes the unit frr.service, as instance.VI_1.resource.a does"
+    assert expected in errors(file, left + again.format('["left", "right"]'))[0]
+    file.write_text(left + again.format('["right"]'))
+    config.load(file, "left")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The control socket: what it answers, to whom, and that no client can do more than end its own connection."""
 
-# ruff: noqa: ASYNC240 - a test may wait for its own disk
 from __future__ import annotations
 
 import asyncio

@@ -1,6 +1,5 @@
 """History: what is written is read again, and no trouble with the disk reaches the caller (I10)."""
 
-# ruff: noqa: ASYNC240 - a test may wait for its own disk
 from __future__ import annotations
 
 import asyncio

@@ -1,0 +1,49 @@
+"""The keys of the configuration that are not a driver's own, declared once: their types, defaults and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from failoverd.drivers import option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """The table ``[node]``."""
+
+    name: str | None = option("the name of this node; the host name where it is not given", default=None)
+    parallel: int = option("how many steps may run at once on this node", default=128, minimum=1)
+    check_interval: float = option(
+        "how often a resource that nothing happens to is looked at", default=30.0, unit="seconds", minimum=10
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceOptions:
+    """A table ``[instance.NAME]``; NAME is that of the vrrp_instance or vrrp_sync_group in keepalived.conf."""
+
+    vips: tuple[str, ...] = option(
+        'its virtual addresses, each "ADDRESS[/PREFIX] [dev INTERFACE]", as in keepalived.conf', default=()
+    )
+    interface: str | None = option("the interface of the VIPs that name none", default=None)
+    vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceOptions:
+    """What every table ``[instance.NAME.resource.NAME]`` may have, beside its driver's own keys."""
+
+    driver: str = option("the driver that moves it")
+    nodes: tuple[str, ...] | None = option("the nodes that can carry it; all, where it is not given", default=None)
+    needs: tuple[str, ...] = option("the resources that must be active before it", default=())
+    timeout: float = option("how long one activation may take", default=30.0, unit="seconds")
+    stop_timeout: float = option(
+        "how long one graceful deactivation may take; a forced one has 10 s more", default=30.0, unit="seconds"
+    )
+    retries: int = option("how often a failed step is tried again", default=2, minimum=0, maximum=100)
+    backoff: float = option("the pause before the first retry; each is twice the last", default=1.0, unit="seconds")
+    on_failure: str = option(
+        "when it will not activate: stop activating the others, or continue with them",
+        default="stop",
+        enum=["continue", "stop"],
+    )
