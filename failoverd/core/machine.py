@@ -5,6 +5,7 @@ The rules, in plain sentences:
 1. keepalived's newest word sets the target: MASTER asks for ACTIVE, every other word for STANDBY.
 2. The target is a hint: guards may turn the direction of the plan to STANDBY, and give their reason.
 3. A VIP that disagrees with the target has `vip_timeout` to agree; meanwhile no step starts, and none is undone.
+   A VIP that cannot be seen is no VIP for what is not active yet; what is active stays so, with an alarm.
 4. The planner names the steps that can run now; each outcome comes back as an event, and the plan is made again.
 5. What was observed is believed, never an exit code. A step that ended where it should is done, however it ended.
 6. A step that did not is tried again `retries` times, with backoff; then the resource has given up.

@@ -52,7 +52,8 @@ def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) 
     missing = guards.vip_missing(instance)
     if missing is None:
         return _Course(direction=Target.ACTIVE)
-    if now < instance.vip_deadline:
+    unseen = all(present is not False for present in instance.vips.values())
+    if now < instance.vip_deadline or (unseen and instance.phase is Phase.ACTIVE):
         return _Course(direction=instance.direction, hold=True, refusal=missing)
     return _Course(direction=Target.STANDBY, refusal=f"MASTER, but {missing}")
 
@@ -121,7 +122,7 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course, phase: Phase) 
         if r.failure
     )
     if course.hold:
-        return f"waiting: {course.refusal}", ""
+        return f"waiting: {course.refusal}", str(course.refusal) if turn.now >= instance.vip_deadline else ""
     left = None
     if instance.target is Target.STANDBY:
         overdue = turn.now >= instance.vip_deadline

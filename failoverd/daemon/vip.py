@@ -15,9 +15,11 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
 
 from failoverd import log
 from failoverd.core.model import Vip
@@ -30,8 +32,10 @@ _GROUPS = 0x1 | 0x10 | 0x100
 _UNUSABLE = 0x08 | 0x40
 #: Largest notification that is read, in bytes; what is in it does not matter.
 _LARGEST = 65536
-#: Seconds between two attempts to open a netlink socket.
-_PAUSE = 10.0
+#: Seconds between two attempts to open a netlink socket; less than a VIP has to come back.
+_PAUSE = 1.0
+#: How often a reading that the kernel calls inconsistent is begun again at once.
+_READINGS = 100
 
 #: (address, interface) of everything usable on this machine.
 Usable = set[tuple[str, str]]
@@ -114,12 +118,19 @@ class VipWatch:
 
     def _follow(self, notified: socket.socket, route: IPRoute) -> None:
         while True:
-            names = dict(socket.if_nameindex())
-            self._post(usable(route.get_addr(), names))
+            self._post(_read(route))
             readable, _, _ = select.select([notified, self._woken], [], [])
             if self._woken in readable:
                 return
             _drain(notified)
+
+
+def _read(route: IPRoute) -> Usable:
+    """All usable addresses. What changes while it is being read is read again (NLM_F_DUMP_INTR of netlink(7))."""
+    for _ in range(_READINGS):
+        with suppress(NetlinkDumpInterrupted):
+            return usable(route.get_addr(), dict(socket.if_nameindex()))
+    raise OSError(errno.EAGAIN, "the addresses change faster than they can be read")
 
 
 def _notifications() -> socket.socket:

@@ -18,6 +18,7 @@ from failoverd.core.events import (
     TransitionEnded,
     TransitionStarted,
     TruthTold,
+    VrrpChanged,
 )
 from failoverd.core.model import (
     Config,
@@ -252,6 +253,26 @@ def test_a_vip_that_goes_has_time_to_come_back() -> None:
     world.settle()
     assert world.instance.phase is Phase.REFUSED
     assert world.actual[DISK] is Level.STANDBY
+
+
+def test_a_vip_that_cannot_be_seen_promotes_nothing_and_undoes_nothing() -> None:
+    world = standby(resource("disk"))
+    world.move_vip(VIP, present=None)
+    world.send(VrrpChanged(instance="VI_1", state=VrrpState.MASTER))
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
+    assert world.instance.alarm.startswith("MASTER, but cannot see whether 192.0.2.1/32 is on eth0")
+
+    world = active(resource("disk"))
+    world.move_vip(VIP, present=None)
+    assert not world.instance.alarm
+    while not world.instance.alarm:
+        assert world.tick()
+    assert world.instance.phase is Phase.ACTIVE
+    assert not world.steps
+    world.move_vip(VIP, present=False)
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
 
 
 def test_a_vip_that_stays_after_backup_is_said_aloud() -> None:

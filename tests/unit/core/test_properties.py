@@ -69,10 +69,10 @@ class Node(RuleBasedStateMachine):
         self.world.send(Reasserted(instance=data.draw(st.sampled_from(sorted(self.world.config.instances)))))
 
     @precondition(lambda self: self.world.vips)
-    @rule(data=st.data())
-    def vip_moves_by_itself(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), present=st.sampled_from([True, False, None]))
+    def vip_moves_by_itself(self, data: st.DataObject, present: bool | None) -> None:
         vip = data.draw(st.sampled_from(list(self.world.vips)))
-        self.world.move_vip(vip, present=not self.world.vips[vip])
+        self.world.move_vip(vip, present=present)
 
     @rule(condition=st.sampled_from(Keepalived))
     def keepalived_is(self, condition: Keepalived) -> None:

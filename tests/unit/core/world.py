@@ -68,7 +68,7 @@ class World:
     questions: list[FindTruth] = field(default_factory=list)
     told: dict[Key, Level] = field(default_factory=dict)
     words: dict[str, VrrpState] = field(default_factory=dict)
-    vips: dict[Vip, bool] = field(default_factory=dict)
+    vips: dict[Vip, bool | None] = field(default_factory=dict)
     keepalived: Keepalived | None = None
     dbus: bool = False
     open: dict[int, str] = field(default_factory=dict)
@@ -164,7 +164,7 @@ class World:
         self.words[name] = word
         return self.send(VrrpChanged(instance=name, state=word))
 
-    def move_vip(self, vip: Vip, *, present: bool) -> None:
+    def move_vip(self, vip: Vip, *, present: bool | None) -> None:
         self.vips[vip] = present
         self.send(VipSeen(vip=vip, present=present))
 
@@ -231,6 +231,6 @@ class World:
 
     def _waiting_for_vip(self) -> bool:
         return any(
-            self.now < i.vip_deadline and i.target is Target.ACTIVE and not all(i.vips.values())
+            self.now < i.vip_deadline and i.target is Target.ACTIVE and False in i.vips.values()
             for i in self.state.instances.values()
         )
