@@ -4,7 +4,7 @@
 set -eu
 
 packages="
-    python3-venv python3-pyroute2 python3-systemd python3-pydbus python3-psutil python3-structlog
+    make python3-venv python3-setuptools python3-wheel python3-pyroute2 python3-systemd python3-pydbus python3-psutil python3-structlog
     python3-jsonschema python3-rich
     keepalived bird2 frr systemd dbus iproute2 util-linux procps shellcheck perl-base
 "

@@ -67,7 +67,8 @@ class _Reader:
             text = file.read_text(encoding="utf-8")
             tables = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}")
+            reason = getattr(error, "strerror", None) or error
+            self.problems.append(f"{file}: cannot be read: {reason}; expected a configuration in TOML (see --config)")
         except tomllib.TOMLDecodeError as error:
             self.problems.append(f"{file}: not valid TOML: {error}")
         else:
