@@ -40,7 +40,6 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import (
-    Ending,
     InstanceState,
     Keepalived,
     Level,
@@ -71,8 +70,9 @@ def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> Instance
 def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
     changed = instance.target is not word.target
     instance = replace(instance, vrrp=word, target=word.target, words=instance.words + 1)
+    turn.cause = cause
     if not changed:
-        return replace(instance, cause=cause)
+        return unconfirmed(replace(instance, cause=cause))
     instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
     return unconfirmed(turn.begin(instance, word.target, cause))
 
@@ -80,7 +80,8 @@ def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> I
 def _verify(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceState:
     turn.cause = "keepalived heard another MASTER of lower priority: verifying everything"
     turn.ask(instance)
-    return unconfirmed(instance)
+    resources = {name: replace(r, confirmed=False) for name, r in instance.resources.items()}
+    return replace(instance, resources=resources)
 
 
 def _inquire(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceState:
@@ -124,16 +125,14 @@ def _see_vip_and_ask(turn: Turn, instance: InstanceState, event: VipSeen) -> Ins
 
 
 def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) -> InstanceState:
-    """The word of a keepalived that died does not bind the next one."""
+    """The word of a keepalived that died does not bind the next one: it is a standby until it speaks."""
     turn.cause = f"keepalived is {event.condition.value}"
-    back = turn.state.keepalived is Keepalived.GONE and event.condition is Keepalived.RUNNING
+    back = turn.state.keepalived is Keepalived.GONE and event.condition is not Keepalived.GONE
     if not back or instance.target is not Target.ACTIVE:
         return instance
-    if instance.transition is not None:
-        instance = turn.end(instance, Ending.OVERTAKEN, turn.cause)
     turn.ask(instance)
-    reason = "keepalived was started again and has not spoken yet"
-    return replace(instance, vrrp=None, target=None, direction=None, reason=reason)
+    cause = "keepalived was started again and has not spoken yet"
+    return replace(instance, vrrp=None, target=Target.STANDBY, cause=cause)
 
 
 def _learn(turn: Turn, instance: InstanceState, event: ResourceObserved) -> InstanceState:
@@ -143,6 +142,8 @@ def _learn(turn: Turn, instance: InstanceState, event: ResourceObserved) -> Inst
     turn.cause = f"{event.resource} was observed {event.seen.level.value}"
     if event.seen.detail:
         turn.cause += f": {event.seen.detail}"
+    if event.seen.alarm and event.seen.alarm != resource.seen.alarm:
+        turn.effects.append(Alarm(instance=instance.spec.name, text=f"{event.resource}: {event.seen.alarm}"))
     return _with(instance, event.resource, _seen(turn, replace(resource, look=None), event.seen, instance.direction))
 
 
@@ -184,8 +185,7 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
     instance = replace(instance, resources=resources)
     if turn.now < instance.next_check:
         return instance
-    if instance.target is None or guards.vip_problem(instance) is not None:
-        turn.ask(instance)
+    turn.ask(instance)
     turn.cause = "looked again"
     return replace(
         instance,
@@ -195,7 +195,7 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
 
 
 def _overdue(turn: Turn, instance: InstanceState, resource: ResourceState) -> ResourceState:
-    if resource.step is not None and not resource.step.overdue and turn.now >= resource.step.deadline:
+    if resource.step is not None and not resource.overdue and turn.now >= resource.step.deadline:
         step = replace(resource.step, overdue=True)
         return replace(resource, step=step, given_up=True, failure=f"its {step.verb.value} step never came back")
     if resource.look is not None and turn.now >= resource.look.deadline:
@@ -235,19 +235,33 @@ TABLE: Mapping[Phase, Mapping[type[InstanceEvent], Rule]] = {
 
 
 def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
-    """The state after `event`, and what is to be done. Raises IllegalEvent for what only a bug can send."""
+    """The state after `event`, and what is to be done. Raises IllegalEvent for what only a bug can send.
+
+    Deadlines that have passed by `now` are worked off first, whatever the event: none is lost to one that came first.
+    """
     turn = Turn(state, now)
+    if not isinstance(event, Tick):
+        _apply(turn, Tick())
     if isinstance(event, Reloaded):
         reload(turn, event.config)
     else:
-        for name in _concerned(state, event):
-            instance = turn.state.instances[name]
-            turn.put(name, TABLE[instance.phase][type(event)](turn, instance, event))
-        if isinstance(event, KeepalivedSeen):
-            turn.state = replace(turn.state, keepalived=event.condition)
-    for name in turn.state.instances:
+        _apply(turn, event)
+    # Room for steps is given to those first that must become standby.
+    for name in sorted(turn.state.instances, key=lambda n: turn.state.instances[n].target is Target.ACTIVE):
         turn.put(name, settle(turn, turn.state.instances[name]))
     return turn.state, tuple(turn.effects)
+
+
+def _apply(turn: Turn, event: InstanceEvent) -> None:
+    for name in _concerned(turn.state, event):
+        instance = turn.state.instances[name]
+        turn.put(name, TABLE[instance.phase][type(event)](turn, instance, event))
+    match event:
+        case KeepalivedSeen():
+            turn.state = replace(turn.state, keepalived=event.condition)
+        case StepEnded():
+            orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
+            turn.state = replace(turn.state, orphans=orphans)
 
 
 def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
@@ -266,7 +280,10 @@ def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
 
 
 def next_deadline(state: State, now: float) -> float | None:
-    """When `advance` wants a Tick, if nothing else happens before; None when it needs none."""
+    """When `advance` wants a Tick, if nothing else happens before; None when it needs none.
+
+    `now` is that of the last `advance`, which has worked off all that was due by then.
+    """
     times: list[float] = []
     for instance in state.instances.values():
         times.append(instance.next_check)

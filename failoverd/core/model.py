@@ -199,6 +199,11 @@ class ResourceState:
     failure: str = ""
     given_up: bool = False
 
+    @property
+    def overdue(self) -> bool:
+        """A step runs on it that should have ended: nothing can be started, and nothing is expected."""
+        return self.step is not None and self.step.overdue
+
     def rests_at(self, level: Level) -> bool:
         """It was observed at `level` and nothing runs on it."""
         return self.step is None and self.confirmed and self.seen.level is level
@@ -235,10 +240,15 @@ class InstanceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The node. `keepalived` is None when its processes were never seen. The `next_` numbers are not used yet."""
+    """The node. `keepalived` is None when its processes were never seen. The `next_` numbers are not used yet.
+
+    `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
+    have ended.
+    """
 
     config: Config
     instances: Mapping[str, InstanceState]
     keepalived: Keepalived | None = None
     next_transition: int = 1
     next_step: int = 1
+    orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)

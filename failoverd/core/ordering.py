@@ -49,10 +49,13 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Newest:
-    """All that must outlive a restart: the newest state, the latest fork heard, when the last FIFO line was read."""
+    """All that must outlive a restart: the newest state, the latest fork heard, when the last FIFO line was read.
+
+    `state` is None when the keepalived that told it has died.
+    """
 
     name: str
-    state: VrrpState
+    state: VrrpState | None
     hook: Fork | None = None
     fifo: int | None = None
 
@@ -127,10 +130,17 @@ class Ordering:
             return Verdict.DUPLICATE
         return Verdict.DUPLICATE if state is told.state else Verdict.STALE
 
+    def void(self) -> list[str]:
+        """Forget every MASTER, since the keepalived that said it has died; what is older stays so. Whose it was."""
+        names = [name for name, told in self._told.items() if told.state is VrrpState.MASTER]
+        for name in names:
+            self._told[name].state = None
+        return names
+
     def newest(self, name: str) -> Newest | None:
         """What is to be kept of `name` for a restart; None when nothing was told of it."""
         told = self._told.get(name)
-        if told is None or told.state is None:
+        if told is None:
             return None
         return Newest(name=name, state=told.state, hook=told.hook, fifo=told.fifo)
 

@@ -84,13 +84,16 @@ def ready(resources: Mapping[str, ResourceState], direction: Target, now: float)
     return [name for name in candidates(resources, direction) if resources[name].not_before <= now]
 
 
-def pending(resources: Mapping[str, ResourceState], direction: Target) -> bool:
-    """Something runs, is being confirmed, or will be tried: the transition has not settled."""
-    if any(r.step is not None and not r.step.overdue for r in resources.values()):
-        return True
-    if any(awaited(r, direction) for r in resources.values()):
+def moving(resources: Mapping[str, ResourceState], direction: Target) -> bool:
+    """A step runs, or will be tried."""
+    if any(r.step is not None and not r.overdue for r in resources.values()):
         return True
     return bool(candidates(resources, direction))
+
+
+def confirming(resources: Mapping[str, ResourceState], direction: Target) -> bool:
+    """A look will say whether a step is needed."""
+    return not stopped(resources, direction) and any(awaited(r, direction) for r in resources.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

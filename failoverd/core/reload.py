@@ -16,32 +16,43 @@ def reload(turn: Turn, config: Config) -> None:
     for name, instance in old.items():
         if name not in config.instances and instance.transition is not None:
             turn.end(instance, Ending.OVERTAKEN, "it is no longer configured")
-    turn.state = replace(turn.state, config=config, instances={})
+    running = {
+        (name, r): resource.step
+        for name, instance in old.items()
+        for r, resource in instance.resources.items()
+        if resource.step is not None
+    }
+    turn.state = replace(turn.state, config=config, instances={}, orphans={**turn.state.orphans, **running})
     for name, spec in config.instances.items():
         turn.put(name, _configured(turn, old.get(name), spec))
+        adopted = {(name, r) for r in spec.resources}
+        orphans = {key: step for key, step in turn.state.orphans.items() if key not in adopted}
+        turn.state = replace(turn.state, orphans=orphans)
 
 
 def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> InstanceState:
+    resources: dict[str, ResourceState] = {}
+    for name, each in spec.resources.items():
+        before = old.resources.get(name) if old is not None else None
+        if before is None or before.spec.driver != each.driver:
+            before = ResourceState(spec=each, since=turn.now)
+        step = turn.state.orphans.get((spec.name, name))
+        resources[name] = replace(before, spec=each, look=None, step=step)
     next_check = turn.now + turn.state.config.check_interval
+    vips: dict[Vip, bool | None] = {vip: old.vips.get(vip) if old is not None else None for vip in spec.vips}
     if old is None:
-        resources = {name: ResourceState(spec=r, since=turn.now) for name, r in spec.resources.items()}
-        vips: dict[Vip, bool | None] = dict.fromkeys(spec.vips)
-        reason = "nothing is known yet"
         new = InstanceState(
-            spec=spec, since=turn.now, next_check=next_check, vips=vips, resources=resources, reason=reason
+            spec=spec,
+            since=turn.now,
+            next_check=next_check,
+            vips=vips,
+            resources=resources,
+            reason="nothing is known yet",
         )
         turn.ask(new)
     else:
-        resources = {
-            name: replace(old.resources[name], spec=r)
-            if name in old.resources and old.resources[name].spec.driver == r.driver
-            else ResourceState(spec=r, since=turn.now)
-            for name, r in spec.resources.items()
-        }
-        vips = {vip: old.vips.get(vip) for vip in spec.vips}
         deadline = turn.now + spec.vip_timeout
-        new = unconfirmed(
-            replace(old, spec=spec, next_check=next_check, vips=vips, resources=resources, vip_deadline=deadline)
-        )
+        taken = replace(old, spec=spec, next_check=next_check, vips=vips, resources=resources, vip_deadline=deadline)
+        new = unconfirmed(taken)
     looked = {name: turn.look(new, name, r) for name, r in new.resources.items()}
     return replace(new, resources=looked)

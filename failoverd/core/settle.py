@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from failoverd.core import guards, planner
 from failoverd.core.events import Alarm
-from failoverd.core.model import Ending, InstanceState, Keepalived, Phase, Target
+from failoverd.core.model import Ending, InstanceState, Keepalived, Level, Phase, Target
 from failoverd.core.turn import Turn
 
 _ENDING = {
@@ -27,7 +27,8 @@ def unconfirmed(instance: InstanceState) -> InstanceState:
                 confirmed=False,
                 attempts=0,
                 not_before=0.0,
-                given_up=r.step is not None and r.step.overdue,
+                failure=r.failure if r.overdue else "",
+                given_up=r.overdue,
             )
             for name, r in instance.resources.items()
         },
@@ -36,11 +37,15 @@ def unconfirmed(instance: InstanceState) -> InstanceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Course:
-    """Where to go. `hold`: nothing starts until the VIPs agree or their time is up. `refusal`: why not ACTIVE."""
+    """Where to go. `hold`: nothing starts and nothing is undone, for a VIP that is missing or cannot be seen.
+
+    `refusal`: why not ACTIVE. `overdue`: the time that the hold may take is up.
+    """
 
     direction: Target | None
     hold: bool = False
     refusal: str | None = None
+    overdue: bool = False
 
 
 def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) -> _Course:
@@ -52,31 +57,36 @@ def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) 
     missing = guards.vip_missing(instance)
     if missing is None:
         return _Course(direction=Target.ACTIVE)
+    overdue = now >= instance.vip_deadline
     unseen = all(present is not False for present in instance.vips.values())
-    if now < instance.vip_deadline or (unseen and instance.phase is Phase.ACTIVE):
-        return _Course(direction=instance.direction, hold=True, refusal=missing)
+    if not overdue or (unseen and instance.direction is Target.ACTIVE):
+        return _Course(direction=instance.direction, hold=True, refusal=missing, overdue=overdue)
     return _Course(direction=Target.STANDBY, refusal=f"MASTER, but {missing}")
 
 
 def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     """Set the direction, start what may start, and say where the instance stands."""
+    if instance.target is None and guards.left_behind(instance, turn.state.keepalived) is not None:
+        # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
+        instance = replace(instance, target=Target.STANDBY)
     course = _course(instance, turn.state.keepalived, turn.now)
     if course.direction is None and not course.hold:
-        return _at(turn, instance, Phase.UNKNOWN)
+        return _at(turn, replace(instance, alarm=""), Phase.UNKNOWN)
     if not course.hold and course.direction is not instance.direction:
         instance = replace(unconfirmed(instance), direction=course.direction)
     phase = _phase(turn, instance, course)
     if not phase.settled and instance.transition is None:
-        assert instance.target is not None
-        instance = turn.begin(instance, course.direction or instance.target, course.refusal or turn.cause)
+        instance = turn.begin(instance, course.direction or Target.STANDBY, course.refusal or turn.cause)
     if not course.hold and course.direction is not None:
         instance = _move(turn, instance, course.direction)
-    reason, alarm = _reason(turn, instance, course, phase)
-    if alarm and alarm != instance.alarm:
-        turn.effects.append(Alarm(instance=instance.spec.name, text=alarm))
-    if phase.settled and instance.transition is not None:
-        instance = turn.end(instance, _ENDING[phase], alarm)
-    return _at(turn, replace(instance, reason=reason, alarm=alarm), phase)
+    reason, alarm = _reason(turn, instance, course)
+    if phase.settled:
+        if alarm and alarm != instance.alarm:
+            turn.effects.append(Alarm(instance=instance.spec.name, text=alarm))
+        instance = replace(instance, alarm=alarm)
+        if instance.transition is not None:
+            instance = turn.end(instance, _ENDING[phase], alarm)
+    return _at(turn, replace(instance, reason=reason), phase)
 
 
 def _at(turn: Turn, instance: InstanceState, phase: Phase) -> InstanceState:
@@ -84,26 +94,39 @@ def _at(turn: Turn, instance: InstanceState, phase: Phase) -> InstanceState:
 
 
 def _phase(turn: Turn, instance: InstanceState, course: _Course) -> Phase:
+    resources = instance.resources
     if course.hold:
-        return Phase.ACTIVE if instance.phase is Phase.ACTIVE else Phase.PROMOTING
+        return _held(instance, course)
     assert course.direction is not None
     towards_active = course.direction is Target.ACTIVE
-    if planner.pending(instance.resources, course.direction):
+    quiet = instance.transition is None and instance.phase in (Phase.ACTIVE, Phase.STANDBY)
+    if planner.moving(resources, course.direction) or (not quiet and planner.confirming(resources, course.direction)):
         return Phase.PROMOTING if towards_active else Phase.DEMOTING
     if towards_active:
-        stopped = planner.stopped(instance.resources, course.direction)
+        stopped = planner.stopped(resources, course.direction)
         return Phase.FAILED if stopped else Phase.ACTIVE
-    rests = all(r.rests_at(planner.GOAL[course.direction]) for r in instance.resources.values())
+    rests = all(r.rests_at(Level.STANDBY) or planner.awaited(r, Target.STANDBY) for r in resources.values())
     if not rests or guards.left_behind(instance, turn.state.keepalived) is not None:
         return Phase.FAILED
     return Phase.REFUSED if instance.target is Target.ACTIVE else Phase.STANDBY
 
 
+def _held(instance: InstanceState, course: _Course) -> Phase:
+    """While a VIP is missing: as it was before, unless something is under way, or it lasts too long."""
+    if any(r.step is not None and not r.overdue for r in instance.resources.values()):
+        return Phase.PROMOTING
+    if course.overdue:
+        active = all(r.seen.level is Level.ACTIVE for r in instance.resources.values())
+        return Phase.ACTIVE if active else Phase.FAILED
+    if instance.transition is None and instance.phase is not Phase.UNKNOWN:
+        return instance.phase
+    return Phase.PROMOTING
+
+
 def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceState:
     """Start the steps that may start, as far as the node has room, and ask for what is not confirmed."""
-    running = sum(
-        r.step is not None and not r.step.overdue for i in turn.state.instances.values() for r in i.resources.values()
-    )
+    everywhere = (r for other in turn.state.instances.values() for r in other.resources.values())
+    running = sum(r.step is not None and not r.overdue for r in everywhere)
     room = max(0, turn.state.config.parallel - running)
     resources = dict(instance.resources)
     for name in planner.ready(resources, direction, turn.now)[:room]:
@@ -114,22 +137,20 @@ def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceSta
     return replace(instance, resources=resources)
 
 
-def _reason(turn: Turn, instance: InstanceState, course: _Course, phase: Phase) -> tuple[str, str]:
-    """One line for `status`, and what of it must be acted on (empty when all is well)."""
+def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, str]:
+    """One line for `status`, and what of it must be acted on once it has settled (empty when all is well)."""
     failures = "; ".join(
         f"{name}: {r.failure}" + ("" if r.given_up else f" (attempt {r.attempts + 1} of {r.spec.retries + 1})")
         for name, r in instance.resources.items()
         if r.failure
     )
     if course.hold:
-        return f"waiting: {course.refusal}", str(course.refusal) if turn.now >= instance.vip_deadline else ""
+        return f"waiting: {course.refusal}", str(course.refusal) if course.overdue else instance.alarm
     left = None
-    if instance.target is Target.STANDBY:
-        overdue = turn.now >= instance.vip_deadline
+    if instance.target is not Target.ACTIVE:
+        overdue = instance.target is Target.STANDBY and turn.now >= instance.vip_deadline
         left = guards.left_behind(instance, turn.state.keepalived) or (guards.vip_left(instance) if overdue else None)
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
     problems = [course.refusal, failures, left and said + left]
     reason = "; ".join(problem for problem in problems if problem)
-    if not reason:
-        return instance.cause, ""
-    return reason, reason if phase.settled else ""
+    return reason or instance.cause, reason

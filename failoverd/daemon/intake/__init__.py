@@ -111,6 +111,11 @@ class Intake:
         newest = self._judge.ordering.newest(name)
         return newest.state if newest else None
 
+    def void(self) -> None:
+        """Forget what a keepalived said that has died as MASTER: its word does not bind the next one."""
+        ordering = self._judge.ordering
+        self._last.write(newest for name in ordering.void() if (newest := ordering.newest(name)))
+
     def start(self) -> None:
         """Open everything and take up what is left of an earlier daemon. IntakeError when it cannot be done."""
         try:

@@ -102,7 +102,7 @@ class LastEvents:
         fields = {
             "boot": self._boot,
             "name": newest.name,
-            "state": newest.state.value,
+            "state": newest.state.value if newest.state else None,
             "hook": newest.hook,
             "fifo": newest.fifo,
         }
@@ -117,7 +117,7 @@ class LastEvents:
             fifo = fields["fifo"]
             return Newest(
                 name=str(fields["name"]),
-                state=VrrpState(fields["state"]),
+                state=VrrpState(fields["state"]) if fields["state"] is not None else None,
                 hook=(int(hook[0]), int(hook[1])) if hook else None,
                 fifo=None if fifo is None else int(fifo),
             )

@@ -10,7 +10,6 @@ import pytest
 
 from failoverd.core import events, machine
 from failoverd.core.events import (
-    KeepalivedSeen,
     Reasserted,
     Reloaded,
     RunStep,
@@ -296,15 +295,16 @@ def test_an_instance_without_vips_is_believed_at_once() -> None:
 
 def test_a_keepalived_that_was_killed_leaves_a_fault_and_no_active_resource() -> None:
     world = active(*CHAIN)
-    world.keepalived = Keepalived.GONE
-    world.send(KeepalivedSeen(condition=Keepalived.GONE))
+    world.see_keepalived(Keepalived.GONE)
     world.settle()
     assert world.instance.phase is Phase.FAILED
     assert "keepalived is gone and 192.0.2.1/32 is still on eth0" in world.instance.alarm
     assert set(world.actual.values()) == {Level.STANDBY}
-    world.keepalived = Keepalived.RUNNING
-    world.send(KeepalivedSeen(condition=Keepalived.RUNNING))
-    assert world.instance.phase is Phase.UNKNOWN, "the dead one's word does not bind the new one"
+    world.see_keepalived(Keepalived.RUNNING)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY, "the dead one's word does not bind the new one"
+    assert world.instance.vrrp is None
+    assert not world.instance.alarm
     world.say(VrrpState.BACKUP)
     world.settle()
     assert world.instance.phase is Phase.STANDBY
@@ -313,8 +313,7 @@ def test_a_keepalived_that_was_killed_leaves_a_fault_and_no_active_resource() ->
 def test_a_frozen_keepalived_is_refused_until_it_goes_on() -> None:
     world = active(resource("disk"))
     for condition, phase in ((Keepalived.STOPPED, Phase.REFUSED), (Keepalived.RUNNING, Phase.ACTIVE)):
-        world.keepalived = condition
-        world.send(KeepalivedSeen(condition=condition))
+        world.see_keepalived(condition)
         world.settle()
         assert world.instance.phase is phase
 

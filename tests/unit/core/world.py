@@ -100,6 +100,13 @@ class World:
     def instance(self) -> InstanceState:
         return self.state.instances["VI_1"]
 
+    def see_keepalived(self, condition: Keepalived) -> None:
+        """Its processes change; a MASTER that died is forgotten by the intake as well."""
+        self.keepalived = condition
+        if condition is Keepalived.GONE:
+            self.words = {name: word for name, word in self.words.items() if word is not VrrpState.MASTER}
+        self.send(KeepalivedSeen(condition=condition))
+
     def send(self, event: Event) -> list[Effect]:
         self.state, effects = machine.advance(self.state, event, self.now)
         for effect in effects:

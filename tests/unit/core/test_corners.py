@@ -1,0 +1,278 @@
+"""Corners that a reader of the core found: each of these once went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from failoverd.core import machine
+from failoverd.core.events import (
+    Alarm,
+    Observe,
+    Reasserted,
+    Reloaded,
+    ResourceObserved,
+    RunStep,
+    StepEnded,
+    Tick,
+    TransitionStarted,
+    VipSeen,
+)
+from failoverd.core.model import (
+    Config,
+    InstanceSpec,
+    Keepalived,
+    Level,
+    Observation,
+    OnFailure,
+    Outcome,
+    Phase,
+    Target,
+    VrrpState,
+)
+from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active, running, standby
+from tests.unit.core.world import VIP, World, config, resource
+
+WEB = ("VI_1", "web")
+
+
+def alarms(world: World) -> list[str]:
+    return [e.text for e in world.log if isinstance(e, Alarm)]
+
+
+# ---------------------------------------------------------------- keepalived's life
+
+
+def test_the_last_event_of_a_dead_keepalived_is_no_word_of_the_next_one() -> None:
+    world = active(*CHAIN)
+    world.see_keepalived(Keepalived.GONE)
+    world.settle()
+    world.see_keepalived(Keepalived.RUNNING)
+    for question in list(world.questions):
+        world.answer(question)
+    assert world.instance.target is Target.STANDBY
+    assert not world.steps
+
+
+def test_a_demotion_for_a_dead_keepalived_is_not_abandoned_when_it_crashes_again_and_again() -> None:
+    world = active(*CHAIN)
+    world.see_keepalived(Keepalived.GONE)
+    world.end_step(ROUTE)
+    world.see_keepalived(Keepalived.RUNNING)
+    world.see_keepalived(Keepalived.GONE)
+    world.words.clear()
+    world.settle()
+    assert set(world.actual.values()) == {Level.STANDBY}
+    assert world.instance.phase is Phase.FAILED, "the VIP is still here"
+
+
+def test_a_vip_left_behind_is_a_fault_also_when_nothing_else_is_known() -> None:
+    world = World(config=config(*CHAIN), vips={VIP: True}, keepalived=Keepalived.GONE)
+    world.actual = dict.fromkeys(world.actual, Level.ACTIVE)
+    world.words["VI_1"] = VrrpState.BACKUP
+    world.settle()
+    assert world.instance.phase is Phase.FAILED
+    assert set(world.actual.values()) == {Level.STANDBY}
+
+
+# ---------------------------------------------------------------- re-assertions, hope and alarms
+
+
+def test_lower_priority_adverts_do_not_renew_hope_for_ever() -> None:
+    world = standby(resource("disk", retries=2, backoff=1.0))
+    world.say(VrrpState.MASTER)
+    steps = 0
+    for _ in range(100):
+        while world.steps:
+            steps += 1
+            world.end_step(DISK, Outcome.FAILED, works=False)
+        world.now += 1.0
+        world.send(Tick())
+        world.send(Reasserted(instance="VI_1"))
+        for key in list(world.looks):
+            world.end_look(key)
+    assert world.instance.phase is Phase.FAILED
+    assert steps == 3
+
+
+def test_lower_priority_adverts_do_not_flood_the_history() -> None:
+    world = active(*CHAIN)
+    world.log.clear()
+    for _ in range(100):
+        world.now += 0.1
+        world.send(Reasserted(instance="VI_1"))
+        assert world.instance.phase is Phase.ACTIVE
+        for key in list(world.looks):
+            world.end_look(key)
+    assert not [e for e in world.log if isinstance(e, TransitionStarted)]
+
+
+def test_the_next_word_renews_hope_also_when_it_asks_for_the_same() -> None:
+    world = active(resource("disk", retries=0))
+    world.say(VrrpState.BACKUP)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert world.instance.phase is Phase.FAILED
+    world.say(VrrpState.FAULT)
+    world.settle()
+    assert world.actual[DISK] is Level.STANDBY
+
+
+def test_a_failure_is_forgotten_with_its_direction() -> None:
+    world = standby(resource("disk"), resource("guest", "disk", retries=0, on_failure=OnFailure.CONTINUE))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK)
+    world.end_step(GUEST, Outcome.FAILED, works=False)
+    assert "it failed" in world.instance.reason
+    world.say(VrrpState.BACKUP)
+    assert "it failed" not in world.instance.reason
+
+
+def test_an_alarm_that_a_look_sees_is_given_once() -> None:
+    world = active(resource("disk"))
+    for _ in range(2):
+        while not world.looks:
+            world.tick()
+        look = world.looks.pop(DISK)
+        seen = Observation(level=Level.ACTIVE, alarm="split brain")
+        world.send(ResourceObserved(instance="VI_1", resource="disk", look=look.look, seen=seen))
+    assert alarms(world) == ["disk: split brain"]
+
+
+def test_a_vip_that_blinks_neither_repeats_an_alarm_nor_hides_a_failure() -> None:
+    for choice, phase in ((OnFailure.CONTINUE, Phase.ACTIVE), (OnFailure.STOP, Phase.FAILED)):
+        world = standby(resource("web", retries=0, on_failure=choice))
+        world.say(VrrpState.MASTER)
+        world.end_step(WEB, Outcome.FAILED, works=False)
+        assert world.instance.phase is phase
+        world.log.clear()
+        for present in (False, True, False, True):
+            world.move_vip(VIP, present=present)
+            assert world.instance.phase is phase
+        assert not alarms(world)
+
+
+def test_a_reload_does_not_repeat_an_alarm() -> None:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER, vip=False)
+    world.settle()
+    world.log.clear()
+    world.send(Reloaded(config=world.config))
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
+    assert not alarms(world)
+
+
+# ---------------------------------------------------------------- a VIP that cannot be seen
+
+
+def test_an_unseen_vip_undoes_nothing_that_is_active_while_another_has_failed() -> None:
+    world = standby(resource("web", retries=0), resource("disk"))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK)
+    world.end_step(WEB, Outcome.FAILED, works=False)
+    world.move_vip(VIP, present=None)
+    for _ in range(10):
+        world.tick()
+        world.settle()
+    assert world.actual[DISK] is Level.ACTIVE
+    assert world.instance.phase is Phase.FAILED
+
+
+def test_an_unseen_vip_does_not_hide_drift() -> None:
+    world = active(resource("disk"), resource("web"))
+    world.move_vip(VIP, present=None)
+    world.actual[WEB] = Level.STANDBY
+    for _ in range(10):
+        world.tick()
+        world.settle()
+    assert world.actual[DISK] is Level.ACTIVE
+    assert world.instance.phase is Phase.FAILED
+    world.move_vip(VIP, present=True)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert world.actual[WEB] is Level.ACTIVE
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_an_event_just_after_a_deadline_does_not_swallow_it() -> None:
+    world = active(resource("disk"))
+    world.now = world.instance.next_check + 0.01
+    world.send(VipSeen(vip=VIP, present=True))
+    assert world.looks, "the check that was due is made"
+
+
+def test_there_is_always_a_next_deadline() -> None:
+    world = active(resource("disk"))
+    world.now = world.instance.next_check - 0.0001
+    world.send(VipSeen(vip=VIP, present=True))
+    assert machine.next_deadline(world.state, world.now) == world.instance.next_check
+
+
+# ---------------------------------------------------------------- reload while steps run
+
+
+def promoting() -> tuple[World, RunStep]:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER)
+    assert running(world)
+    return world, world.steps[DISK]
+
+
+def test_a_step_outlives_a_reload_that_gives_its_resource_another_driver() -> None:
+    world, step = promoting()
+    state, effects = machine.advance(
+        world.state, Reloaded(config=config(replace(resource("disk"), driver="unit"))), world.now
+    )
+    assert not [e for e in effects if isinstance(e, RunStep | Observe)]
+    ended = StepEnded(
+        instance="VI_1",
+        resource="disk",
+        step=step.step,
+        outcome=Outcome.DONE,
+        reason="",
+        seen=Observation(level=Level.ACTIVE),
+    )
+    state, _ = machine.advance(state, ended, world.now)
+    assert state.instances["VI_1"].phase is Phase.ACTIVE
+
+
+def test_a_step_outlives_its_resource_and_is_met_again() -> None:
+    world, step = promoting()
+    state, _ = machine.advance(world.state, Reloaded(config=config()), world.now)
+    state, effects = machine.advance(state, Reloaded(config=world.config), world.now)
+    assert not [e for e in effects if isinstance(e, RunStep)]
+    known = state.instances["VI_1"].resources["disk"].step
+    assert known is not None
+    assert known.id == step.step
+
+
+def test_the_answer_to_a_look_before_a_reload_is_void() -> None:
+    world = active(resource("disk"))
+    while not world.looks:
+        world.tick()
+    before = world.looks[DISK]
+    world.send(Reloaded(config=world.config))
+    now = world.instance.resources["disk"].look
+    assert now is not None
+    assert now.id != before.look
+
+
+# ---------------------------------------------------------------- several instances
+
+
+def test_room_is_given_first_to_what_must_become_standby() -> None:
+    def instance(name: str, *names: str) -> InstanceSpec:
+        return InstanceSpec(name=name, resources={n: resource(n) for n in names})
+
+    both = {"VI_1": instance("VI_1", "a", "b", "c"), "VI_2": instance("VI_2", "x")}
+    world = World(config=Config(instances=both, parallel=1))
+    for name in both:
+        world.say(VrrpState.BACKUP, name)
+    world.settle()
+    world.say(VrrpState.MASTER, "VI_2")
+    world.settle()
+    world.say(VrrpState.MASTER, "VI_1")
+    world.say(VrrpState.BACKUP, "VI_2")
+    world.end_step(next(iter(world.steps)))
+    assert list(world.steps) == [("VI_2", "x")]
