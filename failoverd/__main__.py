@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +74,7 @@ def main() -> int:
             f"{arguments.config}: ok ({len(instances)} instances, {count} resources on {configuration.node})",
         )
         return os.EX_OK
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that can be reloaded
     log.configure(arguments.log_format)
     settings = Settings(
         config=arguments.config,

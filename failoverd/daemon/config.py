@@ -161,7 +161,7 @@ class _Instance:
             read = self._resource(each, path)
             if read is not None:
                 common[name], own[name] = read
-        if len(common) == len(resources):
+        if isinstance(resources, dict) and len(common) == len(resources):
             self._check_needs(common)
         if self.reader.problems:
             return None

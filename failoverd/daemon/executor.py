@@ -29,7 +29,8 @@ class Executor:
         self._report = report
         self._store = store
         self._drivers: dict[tuple[str, str], Driver] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._steps: set[asyncio.Task[None]] = set()
+        self._looks: set[asyncio.Task[None]] = set()
 
     def configure(self, configuration: Configuration) -> None:
         """Make the drivers of a configuration. Steps in flight go on with the drivers that they have."""
@@ -48,18 +49,21 @@ class Executor:
     def perform(self, effect: RunStep | Observe) -> None:
         """Start what the effect asks for, and return at once."""
         driver = self._drivers[effect.instance, effect.resource]
-        self._start(self._step(effect, driver) if isinstance(effect, RunStep) else self._observe(effect, driver))
+        if isinstance(effect, RunStep):
+            self._start(self._step(effect, driver), self._steps)
+        else:
+            self._start(self._observe(effect, driver), self._looks)
 
     async def close(self) -> None:
-        """Let go of everything in flight: a step that is cut off is found again by looking, at the next start."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait for the steps in flight, each within its deadline: a tool is not killed because the daemon stops."""
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, *self._steps, return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     async def _observe(self, effect: Observe, driver: Driver) -> None:
         with log.bound(instance=effect.instance, resource=effect.resource):

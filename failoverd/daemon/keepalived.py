@@ -27,12 +27,9 @@ LOOK_AGAIN = 10.0
 Identity = tuple[int, int]
 
 
-def _namespace(pid: int | str) -> tuple[int, int] | None:
-    """What identifies the network namespace of a process; None when it has ended."""
-    try:
-        found = Path(f"/proc/{pid}/ns/net").stat()
-    except OSError:
-        return None
+def _namespace(pid: int | str) -> tuple[int, int]:
+    """What identifies the network namespace of a process. OSError when it cannot be had."""
+    found = Path(f"/proc/{pid}/ns/net").stat()
     return found.st_dev, found.st_ino
 
 
@@ -45,21 +42,22 @@ def _called_keepalived() -> list[int]:
     """The pids of all that is called so; read directly, since psutil takes ten times as long to ask every process."""
     found = []
     for pid in psutil.pids():
-        with suppress(OSError):
+        with suppress(FileNotFoundError, ProcessLookupError):
             if Path(f"/proc/{pid}/comm").read_bytes() == b"keepalived\n":
                 found.append(pid)
     return found
 
 
 def processes(pids: Iterable[int] | None = None) -> dict[Identity, bool]:
-    """Find keepalived's processes in this network namespace; True when it runs, False when it is frozen.
+    """Keepalived's processes in this network namespace; True when it runs, False when it is frozen.
 
-    `pids`: look at these only; None looks at every process of the machine.
+    `pids`: look at these only; None looks at every process of the machine. OSError or psutil.Error when one that is
+    there cannot be looked at: that is not the same as one that is not there.
     """
     here = _namespace("self")
     found: dict[Identity, bool] = {}
     for pid in _called_keepalived() if pids is None else pids:
-        with suppress(psutil.Error, OSError):
+        with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             status = psutil.Process(pid).status()
             if status not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) and _namespace(pid) == here:
                 found[pid, _started(pid)] = status != psutil.STATUS_STOPPED
@@ -91,10 +89,14 @@ class KeepalivedWatch:
             self._forget(identity)
 
     def look(self) -> None:
-        """Look now; `changed` is called before this returns."""
-        found = processes(pid for pid, _ in self._watched)
-        if not found or set(found) != set(self._watched):
-            found = processes()
+        """Look now; `changed` is called before this returns. What cannot be seen has not changed."""
+        try:
+            found = processes(pid for pid, _ in self._watched)
+            if not found or set(found) != set(self._watched):
+                found = processes()
+        except (OSError, psutil.Error) as error:
+            _log.warning("cannot look for keepalived's processes", error=str(error))
+            return
         for identity in set(self._watched) - set(found):
             self._forget(identity)
         for identity in set(found) - set(self._watched):

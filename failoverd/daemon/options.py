@@ -36,7 +36,7 @@ class ResourceOptions:
     driver: str = option("the driver that moves it")
     nodes: tuple[str, ...] | None = option("the nodes that can carry it; all, where it is not given", default=None)
     needs: tuple[str, ...] = option("the resources that must be active before it", default=())
-    timeout: float = option("how long one activation may take", default=30.0, unit="seconds")
+    timeout: float = option("how long one activation may take", default=30.0, unit="seconds", minimum=0.1)
     stop_timeout: float = option(
         "how long one graceful deactivation may take; a forced one has 10 s more", default=30.0, unit="seconds"
     )

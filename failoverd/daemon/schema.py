@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jsonschema
@@ -43,7 +45,7 @@ def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
     rules = dict(field.metadata["rules"])
     if rules.pop("unit", None) == "seconds":
         least = rules.pop("minimum", 0)
-        numbers = {"type": "number", "minimum": least}
+        numbers = {"type": "number"}
         words = {"type": "string", "pattern": _DURATION.pattern}
         return {"anyOf": [numbers, words], "duration": True, "least": least, **rules}
     arguments = [a for a in typing.get_args(kind) if a is not type(None)]
@@ -71,6 +73,7 @@ def problems(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Path,
     """Everything that is wrong with `value`: where, and what was expected, in a sentence."""
     found: list[tuple[Path, str]] = []
     validator = jsonschema.Draft202012Validator(table)
+    found += _impossible(value, table, at)
     for error in sorted(validator.iter_errors(value), key=lambda e: [str(p) for p in e.absolute_path]):
         where = (*at, *(str(part) for part in error.absolute_path))
         known = error.schema.get("properties", {})
@@ -82,6 +85,18 @@ def problems(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Path,
         else:
             found.append((where, f"expected {_expected(error.schema)}, found {_shown(error.instance)}"))
     return list(dict.fromkeys(found))
+
+
+def _impossible(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Path, str]]:
+    """Durations that have the right form, but are too short, or no number."""
+    found = []
+    for key, rule in table["properties"].items() if isinstance(value, dict) else ():
+        given = value.get(key)
+        if rule.get("duration") and isinstance(given, str | int | float) and not isinstance(given, bool):
+            with suppress(ValueError):
+                if not rule["least"] <= seconds(given) < math.inf:
+                    found.append(((*at, key), f"expected {_expected(rule)}, found {_shown(given)}"))
+    return found
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from failoverd import log
@@ -73,19 +76,21 @@ class Service:
         self.state = State(config=Config(), instances={})
         self._events: deque[Event] = deque()
         self._dispatching = False
+        self._afterwards: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._questions: list[FindTruth] = []
         self._asking: asyncio.Task[None] | None = None
         self._end = asyncio.Event()
+        self._stopping = False
+        self._now = 0.0
+        self._looking: asyncio.TimerHandle | None = None
+        self._numbers = itertools.count(1)
         self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store)
         self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
-        self._keepalived = KeepalivedWatch(
-            settings.runtime_dir / "keepalived.pids",
-            lambda condition: self.dispatch(KeepalivedSeen(condition=condition)),
-        )
+        self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ControlError or IntakeError when the sockets cannot be had."""
@@ -98,24 +103,23 @@ class Service:
             )
             await control.start()
             stack.push_async_callback(control.close)
+            self.store.start()
+            stack.push_async_callback(self.store.close)
+            first = await self.store.first_free_id(deadline=_PATIENCE)
+            self.state = State(config=Config(), instances={}, next_transition=first)
             self.intake = Intake(
                 self._settings.runtime_dir,
                 deliver=self._deliver,
                 record=self._record,
-                followed=frozenset(self._configuration.core.instances),
                 listener=passed.get("notify.sock"),
             )
+            stack.push_async_callback(self.executor.close)
+            # From here to the end of the start nothing waits, so that no event comes to a core that knows no instance.
+            self._apply(self._configuration)
             self.intake.start()
             stack.callback(self.intake.close)
-            self.store.start()
-            stack.push_async_callback(self.store.close)
             self._vips.start()
             stack.callback(self._vips.close)
-            stack.push_async_callback(self.executor.close)
-            self.state = State(
-                config=Config(), instances={}, next_transition=await self.store.first_free_id(deadline=_PATIENCE)
-            )
-            self._apply(self._configuration)
             self._keepalived.start()
             stack.callback(self._keepalived.close)
             loop = asyncio.get_running_loop()
@@ -126,17 +130,22 @@ class Service:
             _log.info("ready", node=self._configuration.node, instances=instances)
             systemd.tell(ready=True, status=self._line())
             await self._end.wait()
-            _log.info("stopping: resources stay as they are")
+            _log.info("stopping: steps in flight are awaited, resources stay as they are")
             systemd.tell(stopping=True)
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._asking is not None:
-                self._asking.cancel()
+            self._stopping = True
+            for handle in (self._timer, self._looking, self._asking):
+                if handle is not None:
+                    handle.cancel()
 
     # ------------------------------------------------------------ into the core, and out of it
 
     def dispatch(self, event: Event) -> None:
-        """Give the core an event, and start what it asks for. An event from within is handled after this one."""
+        """Give the core an event, and start what it asks for. An event from within is handled after this one.
+
+        A service that is stopping takes none: what was recorded is found again at the next start.
+        """
+        if self._stopping:
+            return
         self._events.append(event)
         if self._dispatching:
             return
@@ -146,19 +155,27 @@ class Service:
                 self._advance(self._events.popleft())
         finally:
             self._dispatching = False
+            loop = asyncio.get_running_loop()
+            for tell in self._afterwards:
+                loop.call_soon(tell)
+            self._afterwards.clear()
         self._schedule()
 
     def _advance(self, event: Event) -> None:
         before = self.state
         try:
-            self.state, effects = machine.advance(self.state, event, time.monotonic())
-        except machine.IllegalEvent:
+            self._now = time.monotonic()
+            self.state, effects = machine.advance(self.state, event, self._now)
+        except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
         for effect in effects:
-            self._perform(effect)
+            try:
+                self._perform(effect)
+            except Exception:  # its answer will be missed, and its deadline will say so
+                _log.exception("an effect failed; this is a bug of failoverd", effect=repr(effect))
         if self._phases(before) != self._phases(self.state):
-            systemd.tell(status=self._line())
+            self._afterwards.append(partial(systemd.tell, status=self._line()))
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -169,21 +186,29 @@ class Service:
                 if self._asking is None:
                     self._asking = asyncio.create_task(self._find_truth())
             case TransitionStarted(transition=number, instance=instance, target=target, cause=cause):
-                _log.info("transition", transition=number, instance=instance, target=target.value, cause=cause)
+                self._say(
+                    _log.info, "transition", transition=number, instance=instance, target=target.value, cause=cause
+                )
                 self.store.transition_started(
                     number, instance=instance, target=target.value, cause=cause, at=time.time()
                 )
             case TransitionEnded(transition=number, instance=instance, ending=ending, reason=reason):
-                _log.info("settled", transition=number, instance=instance, outcome=ending.value, reason=reason)
+                self._say(
+                    _log.info, "settled", transition=number, instance=instance, outcome=ending.value, reason=reason
+                )
                 self.store.transition_ended(number, outcome=ending.value, reason=reason, at=time.time())
             case Alarm(instance=instance, text=text):
-                _log.error("alarm", instance=instance, text=text)
+                self._say(_log.error, "alarm", instance=instance, text=text)
+
+    def _say(self, log_it: Callable[..., None], event: str, **fields: object) -> None:
+        """Log it when the steps of this event have been started: a line costs a tenth of what starting one does."""
+        self._afterwards.append(partial(log_it, event, **fields))
 
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        at = machine.next_deadline(self.state, time.monotonic())
+        at = machine.next_deadline(self.state, self._now)
         if at is not None:
             self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._plain)
 
@@ -199,11 +224,13 @@ class Service:
         except TimeoutError:
             _log.warning("netlink has not answered yet", seconds=_PATIENCE)
         questions, self._questions = self._questions, []
+        told = None
         try:
             told = await dbus.keepalived_states(timeout=_PATIENCE)
         except DriverError as error:
             _log.info("keepalived's D-Bus is silent", reason=error.reason)
-            told = None
+        except Exception:
+            _log.exception("keepalived's D-Bus failed in a way that it should not; this is a bug of failoverd")
         self._asking = asyncio.create_task(self._find_truth()) if self._questions else None
         for question in questions:
             word = (told or {}).get(question.instance)
@@ -222,15 +249,25 @@ class Service:
         if self._keepalived.condition is Keepalived.GONE:
             self._keepalived.look()  # who speaks is there again: see that before what it says
         for change in changes:
-            with log.bound(source=change.source):
+            with log.bound(event_id=next(self._numbers), source=change.source):
                 if change.state is not None:
-                    _log.info("event", instance=change.name, state=change.state.value)
+                    self._say(_log.info, "event", instance=change.name, state=change.state.value)
                     self.dispatch(VrrpChanged(instance=change.name, state=change.state))
                 if change.reassert:
                     _log.warning("event", instance=change.name, state="MASTER_RX_LOWER_PRI")
                     self.dispatch(Reasserted(instance=change.name))
-        if self._keepalived.condition is None:
-            asyncio.get_running_loop().call_later(_AFTERWARDS, self._keepalived.look, context=self._plain)
+        if self._keepalived.condition is None and self._looking is None:
+            loop = asyncio.get_running_loop()
+            self._looking = loop.call_later(_AFTERWARDS, self._look_for_keepalived, context=self._plain)
+
+    def _look_for_keepalived(self) -> None:
+        self._looking = None
+        self._keepalived.look()
+
+    def _keepalived_is(self, condition: Keepalived) -> None:
+        if condition is Keepalived.GONE:
+            self.intake.void()
+        self.dispatch(KeepalivedSeen(condition=condition))
 
     def _record(self, told: list[Told]) -> None:
         for each in told:
@@ -245,13 +282,13 @@ class Service:
             )
 
     def _apply(self, configuration: Configuration) -> None:
+        self.executor.configure(configuration)
         self._configuration = configuration
         core = configuration.core
         for name, instance in core.instances.items():
             if not instance.resources:
                 _log.warning("no resource of this instance is for this node", instance=name, node=configuration.node)
         self.intake.followed = frozenset(core.instances)
-        self.executor.configure(configuration)
         self.dispatch(Reloaded(config=core))
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
 
@@ -263,7 +300,11 @@ class Service:
                 _log.error("configuration", problem=problem)
             _log.error("the configuration has errors and was not taken; the one in force stays")
             return
-        self._apply(configuration)
+        try:
+            self._apply(configuration)
+        except Exception:
+            _log.exception("the configuration was not taken; this is a bug of failoverd")
+            return
         _log.info("the configuration was reloaded", files=[str(file) for file in configuration.files])
 
     # ------------------------------------------------------------ what is shown

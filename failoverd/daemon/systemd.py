@@ -6,6 +6,7 @@ Without systemd (``NOTIFY_SOCKET`` and ``LISTEN_FDS`` unset) everything here doe
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 from systemd import daemon
 
@@ -19,7 +20,8 @@ def tell(*, ready: bool = False, stopping: bool = False, status: str | None = No
         lines.append("STOPPING=1")
     if status is not None:
         lines.append(f"STATUS={status}")
-    daemon.notify("\n".join(lines))
+    with suppress(OSError):  # a stale NOTIFY_SOCKET is no reason to stop
+        daemon.notify("\n".join(lines))
 
 
 def sockets() -> dict[str, socket.socket]:

@@ -32,6 +32,9 @@ LADDER = ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 #: What systemd tells failoverd and nobody else.
 _PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
 
+#: What a process is to begin with as the system has it. Made once: asking for it costs as much as starting a process.
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
 _CHUNK = 64 * 1024
 _logger = log.get("command")
 _recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
@@ -258,7 +261,7 @@ def _spawn(argv: Sequence[str], given: bytes | None, stdout: int, stderr: int) -
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate((stdin, stdout, stderr))],
             setpgroup=0,
             setsigmask=[],
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            setsigdef=_SIGNALS,
         )
 
 

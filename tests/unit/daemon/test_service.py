@@ -187,6 +187,37 @@ def test_a_step_that_hangs_ends_at_its_deadline(node: Living) -> None:
     assert (node.things / "other").exists() or node.instance_status()["phase"] in ("demoting", "standby")
 
 
+def test_a_stop_awaits_the_step_in_flight_and_starts_nothing_more(node: Living) -> None:
+    node.instance()
+    node.resource("disk", takes="1")
+    node.resource("guest", "disk")
+    node.start()
+    node.hook("MASTER")
+    wait_for("the step runs", node.journal)
+    node.stop()
+    assert node.journal() == ["+ activate disk", "- activate disk"]
+
+
+def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node: Living) -> None:
+    node.instance(body='vips = ["127.0.0.1/8"]\ninterface = "lo"')
+    node.resource("disk")
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    node.stop()
+    node.hook("BACKUP")
+    node.start()
+    node.until("standby")
+    assert not (node.things / "disk").exists()
+
+
+def test_a_notify_socket_that_nobody_reads_is_no_obstacle(chain: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(chain.things / "nobody"))
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+
+
 def test_drift_is_mended_after_a_reload(chain: Living) -> None:
     chain.start()
     chain.hook("MASTER")
