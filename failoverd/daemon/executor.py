@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from failoverd import drivers, log
@@ -16,6 +17,7 @@ from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded
 from failoverd.core.model import Level, Observation, Outcome, Verb
 from failoverd.core.turn import LOOK_TIMEOUT
 from failoverd.daemon.config import Configuration
+from failoverd.daemon.leftovers import Leftover, Mark
 from failoverd.daemon.store import Store
 from failoverd.drivers import Driver, DriverError, Hung, TimedOut, command
 
@@ -25,8 +27,9 @@ _log = log.get("executor")
 class Executor:
     """Runs what the core asks for. `report` takes each answer, in the event loop."""
 
-    def __init__(self, report: Callable[[StepEnded | ResourceObserved], None], store: Store) -> None:
+    def __init__(self, report: Callable[[StepEnded | ResourceObserved], None], store: Store, runtime_dir: Path) -> None:
         self._report = report
+        self._runtime_dir = str(runtime_dir)
         self._store = store
         self._drivers: dict[tuple[str, str], Driver] = {}
         self._steps: set[asyncio.Task[None]] = set()
@@ -54,6 +57,10 @@ class Executor:
         else:
             self._start(self._observe(effect, driver), self._looks)
 
+    def adopt(self, leftover: Leftover, step: int) -> None:
+        """Await what an earlier daemon started, as if it were the step `step` of this one."""
+        self._start(self._adopted(leftover, step), self._steps)
+
     async def close(self) -> None:
         """Wait for the steps in flight, each within its deadline: a tool is not killed because the daemon stops."""
         for look in self._looks:
@@ -70,14 +77,31 @@ class Executor:
             seen = await _look(driver, effect.timeout)
         self._report(ResourceObserved(instance=effect.instance, resource=effect.resource, look=effect.look, seen=seen))
 
+    async def _adopted(self, leftover: Leftover, step: int) -> None:
+        names = {"instance": leftover.mark.instance, "resource": leftover.mark.resource}
+        with log.bound(**names):
+            _log.warning("an earlier daemon's step still runs; it is awaited", pids=leftover.pids)
+            ended = await leftover.end()
+            outcome, reason = (
+                (Outcome.DONE, "") if ended else (Outcome.TIMED_OUT, "it outlived its daemon and deadline")
+            )
+            driver = self._drivers.get((names["instance"], names["resource"]))
+            unknown = Observation(level=Level.UNKNOWN, detail="no longer configured")
+            seen = await _look(driver, LOOK_TIMEOUT) if driver is not None else unknown
+            _log.info("an earlier daemon's step ended", outcome=outcome.value, level=seen.level.value)
+        self._report(StepEnded(**names, step=step, outcome=outcome, reason=reason, seen=seen))
+
     async def _step(self, effect: RunStep, driver: Driver) -> None:
         names = {"instance": effect.instance, "resource": effect.resource}
+        deadline = time.monotonic() + effect.timeout
+        mark = Mark(runtime_dir=self._runtime_dir, **names, verb=effect.verb.value, deadline=deadline)
         with log.bound(transition=effect.transition, **names), command.recording() as commands:
             started = time.time()
             self._store.step_started(
                 effect.transition, resource=effect.resource, verb=effect.verb.value, started=started
             )
-            outcome, reason, alarm = await _run(effect, driver)
+            with command.marked(mark.text()):
+                outcome, reason, alarm = await _run(effect, driver)
             ended = time.time()
             seen = await _look(driver, LOOK_TIMEOUT)
             if alarm is not None:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,12 +33,12 @@ from failoverd.core.events import (
     Tick,
     TransitionEnded,
     TransitionStarted,
-    TruthTold,
     VipSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Keepalived, Phase, State, VrrpState
-from failoverd.daemon import config, systemd
+from failoverd.core.model import Config, Keepalived, Phase, State, Step
+from failoverd.core.turn import LATE
+from failoverd.daemon import config, leftovers, systemd
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
@@ -46,12 +46,12 @@ from failoverd.daemon.executor import Executor
 from failoverd.daemon.intake import Change, Intake, Told
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.store import Store
+from failoverd.daemon.truth import Inquiry
 from failoverd.daemon.vip import VipWatch
-from failoverd.drivers import DriverError, dbus
 
 _log = log.get("service")
 
-#: Seconds that netlink has for its first answer, keepalived's D-Bus for its own, and history for its last entries.
+#: Seconds that history has for its first answer.
 _PATIENCE = 2.0
 #: Seconds after the first event until keepalived's processes are looked for: not while steps are being started.
 _AFTERWARDS = 0.2
@@ -78,8 +78,6 @@ class Service:
         self._dispatching = False
         self._afterwards: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._questions: list[FindTruth] = []
-        self._asking: asyncio.Task[None] | None = None
         self._end = asyncio.Event()
         self._stopping = False
         self._now = 0.0
@@ -88,7 +86,7 @@ class Service:
         self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         self.store = Store(settings.state_dir)
-        self.executor = Executor(self.dispatch, self.store)
+        self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
 
@@ -113,8 +111,10 @@ class Service:
                 record=self._record,
                 listener=passed.get("notify.sock"),
             )
+            self._inquiry = Inquiry(self._vips.ready, self.intake.last, self.dispatch)
             stack.push_async_callback(self.executor.close)
             # From here to the end of the start nothing waits, so that no event comes to a core that knows no instance.
+            self._adopt()
             self._apply(self._configuration)
             self.intake.start()
             stack.callback(self.intake.close)
@@ -133,7 +133,8 @@ class Service:
             _log.info("stopping: steps in flight are awaited, resources stay as they are")
             systemd.tell(stopping=True)
             self._stopping = True
-            for handle in (self._timer, self._looking, self._asking):
+            self._inquiry.close()
+            for handle in (self._timer, self._looking):
                 if handle is not None:
                     handle.cancel()
 
@@ -182,9 +183,7 @@ class Service:
             case RunStep() | Observe():
                 self.executor.perform(effect)
             case FindTruth():
-                self._questions.append(effect)
-                if self._asking is None:
-                    self._asking = asyncio.create_task(self._find_truth())
+                self._inquiry.ask(effect)
             case TransitionStarted(transition=number, instance=instance, target=target, cause=cause):
                 self._say(
                     _log.info, "transition", transition=number, instance=instance, target=target.value, cause=cause
@@ -215,33 +214,6 @@ class Service:
     def _tick(self) -> None:
         self._timer = None
         self.dispatch(Tick())
-
-    async def _find_truth(self) -> None:
-        """Ask keepalived's D-Bus once for all the questions that wait, after netlink has spoken."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._vips.ready.wait()
-        except TimeoutError:
-            _log.warning("netlink has not answered yet", seconds=_PATIENCE)
-        questions, self._questions = self._questions, []
-        told = None
-        try:
-            told = await dbus.keepalived_states(timeout=_PATIENCE)
-        except DriverError as error:
-            _log.info("keepalived's D-Bus is silent", reason=error.reason)
-        except Exception:
-            _log.exception("keepalived's D-Bus failed in a way that it should not; this is a bug of failoverd")
-        self._asking = asyncio.create_task(self._find_truth()) if self._questions else None
-        for question in questions:
-            word = (told or {}).get(question.instance)
-            self.dispatch(
-                TruthTold(
-                    instance=question.instance,
-                    words=question.words,
-                    dbus=VrrpState(word) if word is not None else None,
-                    stored=self.intake.last(question.instance),
-                )
-            )
 
     # ------------------------------------------------------------ what comes in
 
@@ -291,6 +263,16 @@ class Service:
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
+
+    def _adopt(self) -> None:
+        """Take over the steps that an earlier daemon left running: nothing is done on top of them."""
+        orphans: dict[tuple[str, str], Step] = {}
+        for number, leftover in enumerate(leftovers.find(self._settings.runtime_dir), self.state.next_step):
+            mark = leftover.mark
+            deadline = max(mark.deadline, time.monotonic()) + LATE
+            orphans[mark.instance, mark.resource] = Step(id=number, verb=leftover.verb, deadline=deadline)
+            self.executor.adopt(leftover, number)
+        self.state = replace(self.state, orphans=orphans, next_step=self.state.next_step + len(orphans))
 
     def _reload(self) -> None:
         try:

@@ -38,6 +38,10 @@ _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _CHUNK = 64 * 1024
 _logger = log.get("command")
 _recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
+_mark: ContextVar[str | None] = ContextVar("mark", default=None)
+
+#: The environment variable that says for which step a process runs; the next daemon finds it there.
+MARK = "FAILOVERD_STEP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,16 @@ def recording() -> Iterator[list[str]]:
         yield texts
     finally:
         _recorder.reset(token)
+
+
+@contextlib.contextmanager
+def marked(text: str) -> Iterator[None]:
+    """Give every process that this task starts `text` in the variable MARK of its environment."""
+    token = _mark.set(text)
+    try:
+        yield
+    finally:
+        _mark.reset(token)
 
 
 def note(text: str) -> None:
@@ -100,7 +114,9 @@ async def run(argv: Sequence[str], *, timeout: float | None = None, input: bytes
 
 
 def _environment() -> dict[str, str]:
-    return {**{key: value for key, value in os.environ.items() if key not in _PRIVATE}, "LC_ALL": "C"}
+    given = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+    mark = _mark.get()
+    return {**given, "LC_ALL": "C", **({MARK: mark} if mark is not None else {})}
 
 
 class _Pipe:

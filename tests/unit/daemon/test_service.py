@@ -147,6 +147,31 @@ def test_killed_in_the_middle_of_a_promotion_and_started_again(node: Living, beg
     node.until("active")
     assert all((node.things / name).exists() for name in ("disk", "guest", "route"))
     assert "interrupted" in {h["outcome"] for h in node.history()}
+    assert not overlaps(node.journal())
+
+
+def test_the_tool_of_a_killed_daemon_is_awaited_and_then_undone(node: Living) -> None:
+    node.instance()
+    node.resource("disk", takes="1")
+    node.start()
+    node.hook("MASTER")
+    wait_for("the step runs", node.journal)
+    node.stop(signal.SIGKILL)
+    node.hook("BACKUP")
+    node.start()
+    node.until("standby")
+    assert node.journal() == ["+ activate disk", "- activate disk", "+ deactivate disk", "- deactivate disk"]
+
+
+def test_the_tool_of_a_killed_daemon_ends_at_its_deadline(node: Living) -> None:
+    node.instance()
+    node.resource("disk", takes="600", body='timeout = "2s"\nretries = 0')
+    node.start()
+    node.hook("MASTER")
+    wait_for("the step runs", node.journal)
+    node.stop(signal.SIGKILL)
+    node.start()
+    assert "it outlived its daemon and deadline" in node.until("failed")["reason"]
 
 
 def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:
