@@ -1,0 +1,154 @@
+"""Stories of keepalived: restarted, killed with its VIP left behind, flapping, and a storm of hooks."""
+
+import itertools
+import operator
+from functools import partial
+
+import pytest
+
+from . import told
+from .lab import Lab
+from .node import REPOSITORY
+from .profiles import ACTIVE_METRIC, NODES, STANDBY_METRIC, NodeName
+
+VIP = "192.0.2.1"
+PREFIX = "192.0.2.0/24"
+
+_AT_FIRST: dict[NodeName, int] = {"left": ACTIVE_METRIC, "right": STANDBY_METRIC, "center": STANDBY_METRIC}
+_FLAPS = 50
+_STORM = 2000
+
+
+def test_a_restart_of_keepalived_on_a_standby_node_is_nothing(hosting: Lab) -> None:
+    route = hosting.upstream.ask(f"show route {PREFIX} all")
+    history = {name: told.history(hosting.nodes[name]) for name in NODES}
+    heard = told.events(hosting.right)
+    hosting.right.systemctl("restart", "keepalived.service")
+    hosting.wait_until_hears_master("right")
+    hosting.wait_for(
+        # A hook for the STOP too, if systemd did not end it with keepalived: it signals all of the unit's processes.
+        "right has heard STOP from the FIFO, and BACKUP from it and from a hook",
+        lambda: told.events(hosting.right) - heard,
+        until=lambda new: new >= 3,
+        within=10,
+    )
+    assert told.instance(hosting.right)["vrrp_state"] == "BACKUP"
+    # The answer holds the moment of the last change.
+    assert hosting.upstream.ask(f"show route {PREFIX} all") == route
+    assert {name: told.history(hosting.nodes[name]) for name in NODES} == history
+    assert set(hosting.client.report().answered_by) == {"left"}
+
+    # It is as good a standby as before.
+    hosting.left.kill()
+    hosting.wait_for_metrics({"right": ACTIVE_METRIC, "center": STANDBY_METRIC})
+    hosting.wait_until_answered_by("right")
+
+
+# systemd ends the hook that tells of the STOP about every other time, before its first line has run.
+@pytest.mark.parametrize("hosting", [{"sources": ["hook"]}], indirect=True, ids=["hook"])
+def test_without_a_fifo_a_stop_of_keepalived_is_followed_even_when_its_hook_is_ended(hosting: Lab) -> None:
+    hosting.left.systemctl("stop", "keepalived.service")
+    hosting.wait_for_metrics({"left": STANDBY_METRIC, "right": ACTIVE_METRIC, "center": STANDBY_METRIC})
+    hosting.wait_until_answered_by("right")
+    assert hosting.vip_holders() == ["right"]
+    hosting.wait_for(
+        "failoverd on left has settled",
+        lambda: told.phase(hosting.left),
+        until={"standby", "refused"}.__contains__,
+        within=10,
+    )
+
+
+def test_keepalived_killed_with_its_vip_left_behind_is_no_longer_obeyed(hosting: Lab) -> None:
+    # All of it in one moment: a child that outlives its parent would tidy up.
+    cgroup = hosting.left.systemctl("show", "--property=ControlGroup", "--value", "keepalived.service").stdout.strip()
+    hosting.left.path(f"/sys/fs/cgroup{cgroup}/cgroup.kill").write_text("1", encoding="ascii")
+    hosting.wait_for_metrics({"left": STANDBY_METRIC, "right": ACTIVE_METRIC, "center": STANDBY_METRIC})
+    hosting.wait_until_answered_by("right")
+    assert hosting.vip_holders() == ["left", "right"]
+    failed = hosting.wait_for_phase("left", "failed")
+    assert f"keepalived is gone and {VIP}/32 is still on eth0: start keepalived" in failed["reason"]
+    assert failed["alarm"]
+
+    hosting.left.systemctl("start", "keepalived.service")
+    hosting.wait_for(
+        "right alone has the VIP", hosting.vip_holders, until=lambda holders: holders == ["right"], within=10
+    )
+    well = hosting.wait_for_phase("left", "standby")
+    assert (well["vrrp_state"], well["alarm"]) == ("BACKUP", None)
+    hosting.wait_until_hears_master("left")
+    hosting.right.kill()
+    hosting.wait_for_metrics({"left": ACTIVE_METRIC, "center": STANDBY_METRIC})
+    hosting.wait_until_answered_by("left")
+
+
+def test_of_fifty_changes_in_seconds_the_last_one_wins(hosting: Lab) -> None:
+    """Real ones: a file that keepalived tracks makes it FAULT; without the others it is MASTER again at once."""
+    left = hosting.left
+    for node in (hosting.right, hosting.center):
+        node.kill()
+    config = left.disk / "etc/keepalived/keepalived.conf"
+    text = config.read_text(encoding="utf-8").replace("advert_int 0.1", "advert_int 0.02")
+    text = text.replace("vrrp_instance", 'track_file flap {\n    file "/run/flap"\n    weight 0\n}\nvrrp_instance', 1)
+    text = text.replace("virtual_ipaddress {", "track_file {\n        flap\n    }\n    virtual_ipaddress {")
+    config.write_text(text, encoding="utf-8")
+    flap = left.path("/run/flap")
+    flap.write_text("0", encoding="ascii")
+    left.systemctl("reload", "keepalived.service")
+
+    for change, faulty in zip(range(1, _FLAPS + 2), itertools.cycle([True, False]), strict=False):
+        flap.write_text(str(int(faulty)), encoding="ascii")
+        hosting.wait_for(
+            f"keepalived has followed for the {change}th time",
+            lambda: left.has_vip(VIP),
+            until=partial(operator.is_not, faulty),
+            within=10,
+        )
+    hosting.wait_for_metrics({"left": STANDBY_METRIC})
+    assert hosting.wait_for_phase("left", "standby")["vrrp_state"] == "FAULT"
+
+    flap.write_text("0", encoding="ascii")
+    hosting.wait_for_metrics({"left": ACTIVE_METRIC})
+    hosting.wait_until_answered_by("left")
+    assert hosting.wait_for_phase("left", "active")["vrrp_state"] == "MASTER"
+    assert told.events(left) > _FLAPS
+    steps = told.steps(left)
+    assert all(earlier["ended"] <= later["started"] for earlier, later in itertools.pairwise(steps))
+
+
+# With an advert every second nothing else happens, however busy the machine is.
+@pytest.mark.parametrize("hosting", [{"advert": 1.0}], indirect=True, ids=["calm"])
+def test_of_a_storm_of_hooks_none_is_lost(hosting: Lab) -> None:
+    left = hosting.left
+    heard, memory = told.events(left), _resident_kib(hosting)
+    script = f"""
+    batch=0
+    while [ $batch -lt {_STORM // 50} ]; do
+        pair=0
+        while [ $pair -lt 25 ]; do
+            {{ "$0" INSTANCE VI_1 BACKUP 150 || echo lost; }} &
+            {{ "$0" INSTANCE VI_1 MASTER 150 || echo lost; }} &
+            pair=$((pair + 1))
+        done
+        wait
+        batch=$((batch + 1))
+    done
+    """
+    assert left.run(["sh", "-c", script, str(REPOSITORY / "hooks/notify")], within=90).stdout == ""
+    hosting.wait_for(
+        "failoverd has heard them all", lambda: told.events(left) - heard, until=lambda new: new >= _STORM, within=30
+    )
+    hosting.wait_for_metrics(_AT_FIRST)
+    assert hosting.wait_for_phase("left", "active")["vrrp_state"] == "MASTER"
+    hosting.wait_until_answered_by("left")
+    assert list(left.path("/run/failoverd/spool").iterdir()) == []
+    assert _resident_kib(hosting) < memory + 20_000
+
+    hosting.left.kill()
+    hosting.wait_for_metrics({"right": ACTIVE_METRIC, "center": STANDBY_METRIC})
+
+
+def _resident_kib(lab: Lab) -> int:
+    pid = lab.left.systemctl("show", "--property=MainPID", "--value", "failoverd.service").stdout.strip()
+    status = lab.left.path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0])
