@@ -1,0 +1,137 @@
+"""A failoverd to measure: in a network of its own, and heard where systemd would hear it.
+
+It tells its status to us as it would to systemd (sd_notify(3)), so that nothing has to ask it, which would be
+measured as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.unit.daemon.living import ROOT, Living
+
+#: Seconds until something that does not come means that nothing can be measured.
+PATIENCE = 30.0
+
+_SH = "/bin/sh"
+
+
+class Daemon(Living):
+    """Use as a context manager, in which it is configured, then started; it leaves nothing behind."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="failoverd-bench-"))
+        super().__init__(self._directory)
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind(str(self._directory / "notify"))
+        self._keepalived = -1
+        self._pid = 0
+        self.seconds_to_ready = 0.0
+
+    def exec(self, name: str, activate: Sequence[str], deactivate: Sequence[str], *needs: str) -> None:
+        """A resource that is there when its file is; the commands have to see to that."""
+        look = [_SH, "-c", f"test -e {self.things / name} || exit 3"]
+        lines = [f"[instance.VI_1.resource.{name}]", 'driver = "exec"', f"needs = {json.dumps(needs)}"]
+        for key, argv in (("activate", activate), ("deactivate", deactivate), ("observe", look)):
+            lines.append(f"{key} = {json.dumps([str(word) for word in argv])}")
+        self.tables.append("\n".join(lines) + "\n")
+
+    def sleeper(self, name: str, seconds: float, *needs: str) -> tuple[list[str], list[str]]:
+        """A resource that takes `seconds` to start and to stop; its two commands."""
+        thing = self.things / name
+        activate = [_SH, "-c", f"sleep {seconds:g}; >{thing}"]
+        deactivate = [_SH, "-c", f"sleep {seconds:g}; rm {thing}"]
+        self.exec(name, activate, deactivate, *needs)
+        return activate, deactivate
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start it, and wait until it says that it is ready."""
+        self._write()
+        environment = {**os.environ, "NOTIFY_SOCKET": str(self._directory / "notify")}
+        with self.log.open("ab") as log:
+            started = time.monotonic_ns()
+            self.process = subprocess.Popen(
+                ["unshare", "--net", *self.words()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env=environment,
+            )
+        self.seconds_to_ready = (self.await_word("READY=1") - started) / 1e9
+        self._keepalived = os.open(self.run_dir / "keepalived.fifo", os.O_RDWR | os.O_NONBLOCK)
+
+    def await_word(self, word: str) -> int:
+        """Wait until it tells systemd `word`; when that was, in nanoseconds."""
+        assert self.process is not None
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up and self.process.poll() is None:
+            if select.select([self._manager], [], [], 1.0)[0]:
+                at = time.monotonic_ns()
+                if word in self._manager.recv(65536).decode().splitlines():
+                    return at
+        raise RuntimeError(f"failoverd did not say {word} within {PATIENCE:g} s; it logged:\n{self._last_words()}")
+
+    def await_phase(self, phase: str) -> int:
+        """Wait until the instance is in `phase`; when that was, in nanoseconds."""
+        return self.await_word(f"STATUS=VI_1: {phase}")
+
+    def say(self, state: str) -> int:
+        """Write one event as keepalived does; when that was, in nanoseconds."""
+        line = f'INSTANCE "VI_1" {state} 150\n'.encode()
+        at = time.monotonic_ns()
+        os.write(self._keepalived, line)
+        return at
+
+    def hand_over(self, state: str) -> int:
+        """Hand one event over as the hook does, but without the hook; when that was, in nanoseconds."""
+        self._pid += 1
+        ticks = time.clock_gettime_ns(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1_000_000_000
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        line = f"1\t{boot}\t{ticks}\t{self._pid}\tINSTANCE\tVI_1\t{state}\t150\n".encode()
+        at = time.monotonic_ns()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.run_dir / "notify.sock"))
+            connection.sendall(line)
+            connection.settimeout(PATIENCE)
+            if connection.recv(16) != b"ok\n":
+                raise RuntimeError("failoverd did not acknowledge an event")
+        return at
+
+    def close(self) -> None:
+        """End it, and remove all that it had."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+        if self._keepalived >= 0:
+            os.close(self._keepalived)
+            self._keepalived = -1
+        self._manager.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _last_words(self) -> str:
+        return "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-10:])
