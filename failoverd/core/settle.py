@@ -66,9 +66,10 @@ def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) 
 
 def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     """Set the direction, start what may start, and say where the instance stands."""
-    if instance.target is None and guards.left_behind(instance, turn.state.keepalived) is not None:
+    left_behind = guards.left_behind(instance, turn.state.keepalived)
+    if instance.target is None and left_behind is not None:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
-        instance = replace(instance, target=Target.STANDBY)
+        instance = replace(instance, target=Target.STANDBY, cause=left_behind)
     course = _course(instance, turn.state.keepalived, turn.now)
     if course.direction is None and not course.hold:
         return _at(turn, replace(instance, alarm=""), Phase.UNKNOWN)
@@ -76,7 +77,8 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         instance = replace(unconfirmed(instance), direction=course.direction)
     phase = _phase(turn, instance, course)
     if not phase.settled and instance.transition is None:
-        instance = turn.begin(instance, course.direction or Target.STANDBY, course.refusal or turn.cause)
+        cause = course.refusal or turn.cause or instance.reason
+        instance = turn.begin(instance, course.direction or Target.STANDBY, cause)
     if not course.hold and course.direction is not None:
         instance = _move(turn, instance, course.direction)
     reason, alarm = _reason(turn, instance, course)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -175,5 +176,7 @@ def blocked(spec: InstanceSpec, lost: set[str]) -> set[str]:
     return found
 
 
+#: When something is found, making it small takes longer than a test may.
+pytestmark = pytest.mark.timeout(600)
 Node.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
 TestNode = Node.TestCase

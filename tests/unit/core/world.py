@@ -163,7 +163,12 @@ class World:
     # ------------------------------------------------------------ answers
 
     def say(self, word: VrrpState, name: str = "VI_1", *, vip: bool | None = None) -> list[Effect]:
-        """keepalived changes the state; the VIP moves first, as it does in the kernel, unless told otherwise."""
+        """keepalived changes the state; the VIP moves first, as it does in the kernel, unless told otherwise.
+
+        Who speaks lives: the service looks for its processes before it believes a word.
+        """
+        if self.keepalived is Keepalived.GONE:
+            self.see_keepalived(Keepalived.RUNNING)
         present = (word is VrrpState.MASTER) if vip is None else vip
         for address in self.config.instances[name].vips:
             if self.vips[address] is not present:
