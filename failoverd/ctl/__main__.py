@@ -27,15 +27,15 @@ def main(argv: list[str] | None = None) -> int:
         _show(asked)
         sys.stdout.flush()
     except client.CtlError as error:
-        print(f"failoverctl: {error.error}", file=sys.stderr)  # noqa: T201
+        print(f"failoverctl: {error.error}", file=sys.stderr)
         if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)  # noqa: T201
+            print(f"  {error.hint}", file=sys.stderr)
         return error.status
     except OSError as error:  # what speaks to the daemon has errors of its own: this is the output's
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its exit
         if isinstance(error, BrokenPipeError):
             return EX_PIPE
-        print(f"failoverctl: cannot write: {error.strerror}", file=sys.stderr)  # noqa: T201
+        print(f"failoverctl: cannot write: {error.strerror}", file=sys.stderr)
         return EX_IOERR
     except KeyboardInterrupt:
         return EX_INTERRUPTED

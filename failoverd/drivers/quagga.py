@@ -74,36 +74,11 @@ class Options:
 def make(options: Options, spec: ResourceSpec) -> Driver:
     """The driver of one routing daemon's unit, or of one metric."""
     if options.mode == "unit":
-        return Daemon(systemd.Unit(options.unit, spec.stop_timeout))
+        return systemd.Unit(options.unit, spec.stop_timeout)
     assert options.active is not None
     assert options.standby is not None
     place: Place = Ospf(options.interface) if options.interface else Bgp(*(options.route_map or "").split())
     return Metric(place, options.active, options.standby, options.vty_socket)
-
-
-class Daemon:
-    """A routing daemon that runs on the MASTER only."""
-
-    def __init__(self, unit: systemd.Unit) -> None:
-        self._unit = unit
-
-    async def observe(self) -> Observation:
-        """What systemd says."""
-        return await self._unit.observe()
-
-    async def activate(self) -> str | None:
-        """Start it. Its peers have the routes seconds later, when the sessions are up."""
-        await self._unit.start()
-        return None
-
-    async def deactivate(self) -> str | None:
-        """Stop it. Its peers lose the routes at once."""
-        await self._unit.stop()
-        return None
-
-    def commands(self, verb: Verb) -> tuple[str, ...]:
-        """What a person would type."""
-        return self._unit.commands(verb)
 
 
 class Place(Protocol):

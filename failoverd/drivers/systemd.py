@@ -50,12 +50,12 @@ class Unit:
         except DriverError as error:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
 
-    async def start(self) -> None:
+    async def activate(self) -> None:
         """Start it, and wait until systemd says that it is up."""
         command.note(self._systemctl("start"))
         self._judge("start", await dbus.start_unit(self._name))
 
-    async def stop(self) -> None:
+    async def deactivate(self) -> None:
         """Stop it; when it has not stopped in its time, kill all its processes."""
         command.note(self._systemctl("stop"))
         try:

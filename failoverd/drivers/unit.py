@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from failoverd.core.model import Observation, ResourceSpec, Verb
-from failoverd.drivers import option, systemd
+from failoverd.core.model import ResourceSpec
+from failoverd.drivers import Driver, option, systemd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,31 +27,6 @@ class Options:
         return f"the unit {self.unit}"
 
 
-def make(options: Options, spec: ResourceSpec) -> Unit:
+def make(options: Options, spec: ResourceSpec) -> Driver:
     """The driver of one unit. When its `stop_timeout` is up, its processes are killed."""
-    return Unit(systemd.Unit(options.unit, spec.stop_timeout))
-
-
-class Unit:
-    """One systemd unit."""
-
-    def __init__(self, unit: systemd.Unit) -> None:
-        self._unit = unit
-
-    async def observe(self) -> Observation:
-        """What systemd says."""
-        return await self._unit.observe()
-
-    async def activate(self) -> str | None:
-        """Start it."""
-        await self._unit.start()
-        return None
-
-    async def deactivate(self) -> str | None:
-        """Stop it, by force when it does not."""
-        await self._unit.stop()
-        return None
-
-    def commands(self, verb: Verb) -> tuple[str, ...]:
-        """What a person would type."""
-        return self._unit.commands(verb)
+    return systemd.Unit(options.unit, spec.stop_timeout)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.core.model import Level, ResourceSpec, Verb
-from failoverd.drivers import DriverError, TimedOut, command, dbus, unit
+from failoverd.drivers import Driver, DriverError, TimedOut, command, dbus, unit
 from failoverd.drivers import systemd as systemd_units
 
 FAKE = Path(__file__).with_name("fake_systemd.py")
@@ -102,7 +102,7 @@ async def systemd(bus: tuple[Path, asyncio.subprocess.Process]) -> AsyncIterator
     await ended(process)
 
 
-def make(name: str, stop_timeout: float = 10) -> unit.Unit:
+def make(name: str, stop_timeout: float = 10) -> Driver:
     return unit.make(unit.Options(unit=name), ResourceSpec(name="web", driver="unit", stop_timeout=stop_timeout))
 
 
