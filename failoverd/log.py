@@ -23,6 +23,9 @@ FORMATS = ("console", "json", "journal")
 #: Where journald listens; when it is absent, nobody does.
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
+#: Fields that a line of the journal has, and its text does not repeat.
+_UNSAID = frozenset({"part", "message_id"})
+
 #: syslog's numbers, which journald's PRIORITY takes.
 _PRIORITIES = {"critical": "2", "error": "3", "warning": "4", "info": "6", "debug": "7"}
 
@@ -112,6 +115,7 @@ def _console() -> Callable[[_Event], None]:
 
     def put(event: _Event) -> None:
         exception = event.pop("exception", None)
+        event.pop("message_id", None)  # is for programs
         line = {"timestamp": f"{_now():%Y-%m-%d %H:%M:%S.%f}"[:-3]}
         line |= {key: _printable(value) for key, value in event.items()}
         if exception is not None:
@@ -148,7 +152,7 @@ def _journal() -> Callable[[_Event], None] | None:
         level = event.pop("level")
         exception = event.pop("exception", None)
         text = str(event.pop("event", ""))
-        said = " ".join(f"{key}={_printable(value)}" for key, value in event.items() if key != "part")
+        said = " ".join(f"{key}={_printable(value)}" for key, value in event.items() if key not in _UNSAID)
         fields = {_journal_name(key): _text(value) for key, value in event.items()}
         fields["SYSLOG_IDENTIFIER"] = "failoverd"
         fields["PRIORITY"] = _PRIORITIES.get(level, "6")

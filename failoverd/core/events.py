@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from failoverd.core.model import (
@@ -34,12 +35,16 @@ class Reasserted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TruthTold:
-    """The answer to FindTruth: keepalived's D-Bus property, and its last word of this boot; None when silent."""
+    """The answer to FindTruth: keepalived's D-Bus property, and its last word of this boot; None when silent.
+
+    `booted`: no daemon has run in this boot before this one.
+    """
 
     instance: str
     words: int
     dbus: VrrpState | None
     stored: VrrpState | None
+    booted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,14 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """An operator wants everything looked at again, and what has given up tried again. `by`: who."""
+
+    instance: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """A deadline that `machine.next_deadline` named has passed. At any other time it does no harm."""
 
@@ -91,7 +104,9 @@ class Reloaded:
     config: Config
 
 
-InstanceEvent = VrrpChanged | Reasserted | TruthTold | VipSeen | KeepalivedSeen | ResourceObserved | StepEnded | Tick
+InstanceEvent = (
+    VrrpChanged | Reasserted | TruthTold | VipSeen | KeepalivedSeen | ResourceObserved | StepEnded | Reset | Tick
+)
 Event = InstanceEvent | Reloaded
 
 
@@ -145,11 +160,23 @@ class TransitionEnded:
     reason: str
 
 
+class Matter(enum.Enum):
+    """What an alarm is about, which decides what its reader has to do."""
+
+    REFUSED = "refused"  # MASTER, and a guard said no
+    FAILED = "failed"  # a resource would not activate
+    ESCALATED = "escalated"  # a resource would not deactivate, by no means
+    DRIFT = "drift"  # a resource was not as it was left
+    DOUBLE_MASTER = "double-master"  # the VIP is here, and should not be; or it was on two nodes
+    ATTENTION = "attention"  # all is where it should be, and something was odd
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
     """Somebody must look at this."""
 
     instance: str
+    matter: Matter
     text: str
 
 

@@ -23,6 +23,11 @@ def vip_left(instance: InstanceState) -> str | None:
     return None
 
 
+def vip_absent(instance: InstanceState) -> bool:
+    """Every VIP was looked for and is not here. Without VIPs there is nothing to go by."""
+    return bool(instance.vips) and all(present is False for present in instance.vips.values())
+
+
 def vip_problem(instance: InstanceState) -> str | None:
     """Where the VIPs disagree with the target; None also while there is no target."""
     if instance.target is None:

@@ -11,7 +11,8 @@ The rules, in plain sentences:
 6. A step that did not is tried again `retries` times, with backoff; then the resource has given up.
 7. A step in flight is always awaited; what a later event wants is done after it, never on top of it.
 8. Whenever something looks wrong, keepalived's truth is asked for; an answer older than its last word is void.
-9. While nothing trustworthy says what this node should be, it is watched and nothing is done.
+9. While nothing trustworthy says what this node should be, it is watched and nothing is done. After a boot, the
+   VIP's absence is trustworthy enough to be a standby.
 
 A crash, a restart, an event in the middle of a transition and drift weeks later have no code of their own: they
 all change the target or an observation, and rule 4 does the rest.
@@ -23,15 +24,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from failoverd.core import guards, planner
+from failoverd.core import guards, outcomes
 from failoverd.core.events import (
-    Alarm,
     Effect,
     Event,
     InstanceEvent,
     KeepalivedSeen,
     Reasserted,
     Reloaded,
+    Reset,
     ResourceObserved,
     StepEnded,
     Tick,
@@ -42,11 +43,7 @@ from failoverd.core.events import (
 from failoverd.core.model import (
     InstanceState,
     Keepalived,
-    Level,
-    Observation,
-    Outcome,
     Phase,
-    ResourceState,
     State,
     Target,
     VrrpState,
@@ -55,9 +52,8 @@ from failoverd.core.reload import reload
 from failoverd.core.settle import settle, unconfirmed
 from failoverd.core.turn import Turn
 
-
-class IllegalEvent(Exception):
-    """An event that only a bug of ours can make. The state is as it was."""
+#: Why a node is a standby without a word.
+_BOOTED = "the machine has booted, the VIP is not here, and keepalived has not spoken yet"
 
 
 # ---------------------------------------------------------------- the rules, one per kind of event
@@ -90,9 +86,16 @@ def _inquire(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceStat
 
 
 def _adopt(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
-    """In UNKNOWN: believe what agrees with the VIPs."""
+    """In UNKNOWN: believe what agrees with the VIPs. A boot in which nobody spoke yet, without the VIP, is a standby.
+
+    The latter is for what something else started at boot, or what was left when the power went; a daemon that is
+    merely started again has no business to stop anything on so little.
+    """
     if event.words != instance.words:
         return instance
+    if event.booted and event.dbus is None and event.stored is None and guards.vip_absent(instance):
+        instance = replace(instance, target=Target.STANDBY, reason=_BOOTED)
+        return unconfirmed(turn.begin(instance, Target.STANDBY, _BOOTED))
     found = guards.truth(instance, event.dbus, event.stored)
     if isinstance(found, str):
         return replace(instance, reason=found)
@@ -135,53 +138,15 @@ def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) 
     return replace(instance, vrrp=None, target=Target.STANDBY, cause=cause)
 
 
-def _learn(turn: Turn, instance: InstanceState, event: ResourceObserved) -> InstanceState:
-    resource = instance.resources[event.resource]
-    if resource.look is None or resource.look.id != event.look:
-        return instance  # a step began meanwhile, or the look was overdue
-    turn.cause = f"{event.resource} was observed {event.seen.level.value}"
-    if event.seen.detail:
-        turn.cause += f": {event.seen.detail}"
-    if event.seen.alarm and event.seen.alarm != resource.seen.alarm:
-        turn.effects.append(Alarm(instance=instance.spec.name, text=f"{event.resource}: {event.seen.alarm}"))
-    return _with(instance, event.resource, _seen(turn, replace(resource, look=None), event.seen, instance.direction))
-
-
-def _seen(turn: Turn, resource: ResourceState, seen: Observation, direction: Target | None) -> ResourceState:
-    since = resource.since if seen.level is resource.seen.level else turn.now
-    resource = replace(resource, seen=seen, since=since, confirmed=True)
-    if direction is not None and seen.level is planner.GOAL[direction]:
-        return replace(resource, attempts=0, not_before=0.0, failure="", given_up=False)
-    return resource
-
-
-def _finish(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceState:
-    resource = instance.resources[event.resource]
-    step = resource.step
-    if step is None or step.id != event.step:
-        raise IllegalEvent(f"{event} ends a step that does not run")
-    turn.cause = f"{event.resource}: its {step.verb.value} step came back"
-    if event.seen.alarm:
-        turn.effects.append(Alarm(instance=instance.spec.name, text=f"{event.resource}: {event.seen.alarm}"))
-    resource = _seen(turn, replace(resource, step=None, given_up=False), event.seen, instance.direction)
-    direction = Target.ACTIVE if step.verb is planner.VERB[Target.ACTIVE] else Target.STANDBY
-    if direction is instance.direction and event.seen.level is not planner.GOAL[direction]:
-        resource = _failed(turn, resource, event)
-    return _with(instance, event.resource, resource)
-
-
-def _failed(turn: Turn, resource: ResourceState, event: StepEnded) -> ResourceState:
-    attempts = resource.attempts + 1
-    seen = f"observed {event.seen.level.value}" + (f" ({event.seen.detail})" if event.seen.detail else "")
-    reason = f"{event.reason}; {seen}" if event.reason else seen
-    resource = replace(resource, attempts=attempts, failure=reason)
-    if event.outcome is Outcome.HUNG or attempts > resource.spec.retries:
-        return replace(resource, given_up=True)
-    return replace(resource, not_before=turn.now + planner.backoff(resource.spec, attempts))
+def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
+    turn.cause = f"{event.by} asked for a reset"
+    turn.ask(instance)
+    resources = {name: turn.look(instance, name, r) for name, r in unconfirmed(instance).resources.items()}
+    return replace(instance, resources=resources, alarm="")
 
 
 def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
-    resources = {name: _overdue(turn, instance, r) for name, r in instance.resources.items()}
+    resources = {name: outcomes.overdue(turn, instance, r) for name, r in instance.resources.items()}
     instance = replace(instance, resources=resources)
     if turn.now < instance.next_check:
         return instance
@@ -194,21 +159,6 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
     )
 
 
-def _overdue(turn: Turn, instance: InstanceState, resource: ResourceState) -> ResourceState:
-    if resource.step is not None and not resource.overdue and turn.now >= resource.step.deadline:
-        step = replace(resource.step, overdue=True)
-        return replace(resource, step=step, given_up=True, failure=f"its {step.verb.value} step never came back")
-    if resource.look is not None and turn.now >= resource.look.deadline:
-        turn.cause = f"looking at {resource.spec.name} took too long"
-        seen = Observation(level=Level.UNKNOWN, detail="looking at it took too long")
-        return _seen(turn, replace(resource, look=None), seen, instance.direction)
-    return resource
-
-
-def _with(instance: InstanceState, name: str, resource: ResourceState) -> InstanceState:
-    return replace(instance, resources={**instance.resources, name: resource})
-
-
 Rule = Callable[[Turn, InstanceState, Any], InstanceState]
 
 _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
@@ -217,8 +167,9 @@ _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
     TruthTold: _correct,
     VipSeen: _see_vip,
     KeepalivedSeen: _see_keepalived,
-    ResourceObserved: _learn,
-    StepEnded: _finish,
+    ResourceObserved: outcomes.observed,
+    StepEnded: outcomes.ended,
+    Reset: _reset,
     Tick: _wake,
 }
 
@@ -235,7 +186,7 @@ TABLE: Mapping[Phase, Mapping[type[InstanceEvent], Rule]] = {
 
 
 def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
-    """The state after `event`, and what is to be done. Raises IllegalEvent for what only a bug can send.
+    """The state after `event`, and what is to be done. Raises outcomes.IllegalEvent for what only a bug can send.
 
     Deadlines that have passed by `now` are worked off first, whatever the event: none is lost to one that came first.
     """
@@ -270,7 +221,7 @@ def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
         case ResourceObserved() | StepEnded():
             if event.instance in state.instances and event.resource in state.instances[event.instance].resources:
                 yield event.instance
-        case VrrpChanged() | Reasserted() | TruthTold():
+        case VrrpChanged() | Reasserted() | TruthTold() | Reset():
             if event.instance in state.instances:
                 yield event.instance
         case VipSeen():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from failoverd.core import guards, planner
-from failoverd.core.events import Alarm
+from failoverd.core.events import Matter
 from failoverd.core.model import Ending, InstanceState, Keepalived, Level, Phase, Target
 from failoverd.core.turn import Turn
 
@@ -78,17 +78,28 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     phase = _phase(turn, instance, course)
     if not phase.settled and instance.transition is None:
         cause = course.refusal or turn.cause or instance.reason
+        if turn.drift and course.refusal is None and instance.phase in (Phase.ACTIVE, Phase.STANDBY):
+            turn.alarm(instance, Matter.DRIFT, cause)
         instance = turn.begin(instance, course.direction or Target.STANDBY, cause)
     if not course.hold and course.direction is not None:
         instance = _move(turn, instance, course.direction)
     reason, alarm = _reason(turn, instance, course)
     if phase.settled:
         if alarm and alarm != instance.alarm:
-            turn.effects.append(Alarm(instance=instance.spec.name, text=alarm))
+            turn.alarm(instance, _matter(instance, phase, course, left_behind), alarm)
         instance = replace(instance, alarm=alarm)
         if instance.transition is not None:
             instance = turn.end(instance, _ENDING[phase], alarm)
     return _at(turn, replace(instance, reason=reason), phase)
+
+
+def _matter(instance: InstanceState, phase: Phase, course: _Course, left_behind: str | None) -> Matter:
+    vip_left = instance.target is not Target.ACTIVE and guards.vip_left(instance) is not None
+    if left_behind is not None or (phase is Phase.STANDBY and vip_left):
+        return Matter.DOUBLE_MASTER
+    if phase is Phase.FAILED:
+        return Matter.ESCALATED if course.direction is Target.STANDBY else Matter.FAILED
+    return Matter.REFUSED if phase is Phase.REFUSED else Matter.ATTENTION
 
 
 def _at(turn: Turn, instance: InstanceState, phase: Phase) -> InstanceState:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from failoverd.core import planner
-from failoverd.core.events import Effect, FindTruth, Observe, RunStep, TransitionEnded, TransitionStarted
+from failoverd.core.events import (
+    Alarm,
+    Effect,
+    FindTruth,
+    Matter,
+    Observe,
+    RunStep,
+    TransitionEnded,
+    TransitionStarted,
+)
 from failoverd.core.model import Ending, InstanceState, Look, ResourceState, State, Step, Target
 
 #: Seconds that one look at a resource may take.
@@ -15,13 +24,17 @@ LATE = 15.0
 
 
 class Turn:
-    """One call of `advance`: the state so far, and the effects. Lives no longer than the call."""
+    """One call of `advance`: the state so far, and the effects. Lives no longer than the call.
+
+    `cause`: what happened, in a person's words. `drift`: it is that a resource was seen elsewhere than it was left.
+    """
 
     def __init__(self, state: State, now: float) -> None:
         self.state = state
         self.now = now
         self.effects: list[Effect] = []
         self.cause = ""
+        self.drift = False
 
     def put(self, name: str, instance: InstanceState) -> None:
         self.state = replace(self.state, instances={**self.state.instances, name: instance})
@@ -73,6 +86,9 @@ class Turn:
             TransitionEnded(transition=instance.transition, instance=instance.spec.name, ending=ending, reason=reason)
         )
         return replace(instance, transition=None)
+
+    def alarm(self, instance: InstanceState, matter: Matter, text: str) -> None:
+        self.effects.append(Alarm(instance=instance.spec.name, matter=matter, text=text))
 
     def ask(self, instance: InstanceState) -> None:
         self.effects.append(FindTruth(instance=instance.spec.name, words=instance.words))

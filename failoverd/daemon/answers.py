@@ -1,4 +1,4 @@
-"""What failoverctl asks for, and the answers, as plain data. Nothing here changes anything."""
+"""What failoverctl asks for, and the answers, as plain data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from failoverd.core.model import Target
-from failoverd.daemon import status
-from failoverd.daemon.control import Handler, Peer, Refused
+from failoverd.core.events import Reset
+from failoverd.core.model import InstanceState, Target
+from failoverd.daemon import chronicle, status
+from failoverd.daemon.access import Peer
+from failoverd.daemon.control import Handler, Refused
 from failoverd.daemon.store import StoreError
 
 if TYPE_CHECKING:
@@ -19,16 +21,17 @@ _LONGEST = 1000
 
 
 class Answers:
-    """The verbs of the control socket, each with what answers it."""
+    """The verbs of the control socket, each with what answers it: those that only read, and those that act."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.verbs: Mapping[str, Handler] = {
+        self.reads: Mapping[str, Handler] = {
             "status": self._status,
             "history": self._history,
             "transition": self._transition,
             "plan": self._plan,
         }
+        self.acts: Mapping[str, Handler] = {"reset": self._reset}
 
     async def _status(self, _params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         offset = time.time() - time.monotonic()
@@ -62,14 +65,24 @@ class Answers:
         return found
 
     async def _plan(self, params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
-        name, word = str(params.get("instance")), params.get("target")
-        instance = self._service.state.instances.get(name)
-        if instance is None:
-            known = ", ".join(sorted(self._service.state.instances))
-            raise Refused(f'there is no instance "{name}"', f"expected one of: {known}")
+        instance, word = self._instance(params), params.get("target")
+        name = instance.spec.name
         try:
             direction = Target(word)
         except ValueError:
             raise Refused(f'"{word}" is no target', "expected active or standby") from None
         commands = self._service.executor.commands
         return status.plan(instance, direction, lambda resource, verb: commands(name, resource, verb))
+
+    async def _reset(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
+        name = self._instance(params).spec.name
+        chronicle.keep_act(self._service.store, self._service.boot.id, name, verb="reset", by=str(peer))
+        self._service.dispatch(Reset(instance=name, by=str(peer)))
+        return {"instance": name, "phase": self._service.state.instances[name].phase.value}
+
+    def _instance(self, params: Mapping[str, Any]) -> InstanceState:
+        name = str(params.get("instance"))
+        instances = self._service.state.instances
+        if name not in instances:
+            raise Refused(f'there is no instance "{name}"', f"expected one of: {', '.join(sorted(instances))}")
+        return instances[name]

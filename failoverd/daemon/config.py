@@ -17,7 +17,7 @@ from typing import Any
 from failoverd import drivers
 from failoverd.core.model import Config, InstanceSpec, OnFailure, ResourceSpec, Vip
 from failoverd.daemon import schema
-from failoverd.daemon.options import InstanceOptions, NodeOptions, ResourceOptions
+from failoverd.daemon.options import InstanceOptions, KeepalivedOptions, NodeOptions, ResourceOptions
 from failoverd.daemon.schema import Path
 
 
@@ -31,9 +31,13 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What this node has to do. `options`: each resource's driver options, by instance and resource name."""
+    """What this node has to do. `options`: each resource's driver options, by instance and resource name.
+
+    `script_user`: as whom keepalived runs its scripts; None for its own default.
+    """
 
     node: str
+    script_user: str | None
     core: Config
     options: Mapping[tuple[str, str], drivers.Options]
     files: tuple[File, ...]
@@ -121,15 +125,19 @@ class _Reader:
     def resolve(self, node: str | None, files: tuple[File, ...]) -> Configuration:
         tables = dict(self.tables)
         settings = tables.pop("node", {})
+        keepalived = tables.pop("keepalived", {})
         instances = tables.pop("instance", {})
         for key in tables:
-            self.problem((key,), f"unknown key; {schema.suggest(key, ['instance', 'node'])}")
+            self.problem((key,), f"unknown key; {schema.suggest(key, ['instance', 'keepalived', 'node'])}")
         if not instances and not self.problems:
             self.problem((), "nothing to follow; expected a table [instance.NAME] with a name from keepalived.conf")
         options = NodeOptions()
         if self.check(settings, schema.schema(NodeOptions), ("node",)):
             options = schema.build(NodeOptions, settings)
         name = node or options.name or socket.gethostname()
+        script_user = None
+        if self.check(keepalived, schema.schema(KeepalivedOptions), ("keepalived",)):
+            script_user = schema.build(KeepalivedOptions, keepalived).script_user
         specs: dict[str, InstanceSpec] = {}
         driver_options: dict[tuple[str, str], drivers.Options] = {}
         for instance, table, path in self.tables_in(instances, ("instance",)):
@@ -138,7 +146,7 @@ class _Reader:
                 specs[instance], own = made
                 driver_options.update({(instance, resource): each for resource, each in own.items()})
         core = Config(instances=specs, parallel=options.parallel, check_interval=options.check_interval)
-        return Configuration(node=name, core=core, options=driver_options, files=files)
+        return Configuration(node=name, script_user=script_user, core=core, options=driver_options, files=files)
 
 
 class _Instance:

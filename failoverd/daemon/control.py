@@ -16,14 +16,14 @@ import json
 import os
 import socket
 import stat
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from failoverd import log
+from failoverd.daemon import access
+from failoverd.daemon.access import Peer
 
 #: The version of the language spoken here.
 VERSION = 1
@@ -32,19 +32,10 @@ VERSION = 1
 #: take its reply, and seconds that a handler may take (less than failoverctl waits).
 LINE, CLIENTS, IDLE, DEADLINE = 64 * 1024, 64, 30.0, 4.0
 
-#: Everybody may ask: what may be asked today only reads.
+#: Everybody may ask; who may act is decided for each request.
 MODE = 0o666
 
 _log = log.get("control")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Who is asking, as the kernel says (SO_PEERCRED)."""
-
-    uid: int
-    gid: int
-    pid: int
 
 
 Handler = Callable[[Mapping[str, Any], Peer], Awaitable[Any]]
@@ -69,15 +60,17 @@ class ControlError(Exception):
 
 
 class Control:
-    """Serves `verbs` at `path`, or at `listening`, a socket that systemd listens at.
+    """Serves `reads` and `acts` at `path`, or at `listening`, the socket there that systemd listens at.
 
-    A handler gets the request's other keys and the Peer, and returns what goes into ``result``, or raises Refused.
+    Verbs that only read are for everybody, those that act for whom `access` lets. A handler gets the request's other
+    keys and the Peer, and returns what goes into ``result``, or raises Refused.
     """
 
     def __init__(
         self,
         path: Path,
-        verbs: Mapping[str, Handler],
+        reads: Mapping[str, Handler],
+        acts: Mapping[str, Handler],
         *,
         listening: socket.socket | None = None,
         deadline: float = DEADLINE,
@@ -85,7 +78,8 @@ class Control:
         clients: int = CLIENTS,
     ) -> None:
         self._path = path
-        self._verbs = verbs
+        self._verbs = {**reads, **acts}
+        self._acts = frozenset(acts)
         self._socket = listening
         self._own = listening is None
         self._deadline = deadline
@@ -102,6 +96,8 @@ class Control:
             if self._socket is None:
                 self._socket = _listen(self._path)
                 self._inode = self._path.stat().st_ino
+            else:
+                _open_to_all(self._path)
             self._socket.setblocking(False)
         except BaseException:
             await self.close()
@@ -145,7 +141,7 @@ class Control:
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
-            peer = _peer(connection)
+            peer = access.peer(connection)
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE)
         except BaseException as error:
             connection.close()
@@ -187,6 +183,7 @@ class Control:
         try:
             verb, params = self._understood(line)
             handler = self._verbs[verb]
+            self._admit(verb, peer)
         except Refused as refused:
             return _refusal(refused.error, refused.hint)
         try:
@@ -201,6 +198,14 @@ class Control:
                 return _refusal(f"{verb} took longer than {self._deadline:g} s", "look into failoverd's log")
             _log.exception("a request failed", verb=verb, uid=peer.uid, pid=peer.pid)
             return _refusal(f"internal error in {verb}: {type(error).__name__}", "failoverd's log has the rest")
+
+    def _admit(self, verb: str, peer: Peer) -> None:
+        if verb in self._acts and not peer.may_act:
+            _log.warning("refused: not root, nor in the group", verb=verb, by=str(peer), group=access.OPERATORS)
+            raise Refused(
+                f"{verb} is for root and the members of the group {access.OPERATORS}",
+                f"use sudo, or join them: adduser {peer} {access.OPERATORS}, and log in again",
+            )
 
     def _understood(self, line: bytes) -> tuple[str, dict[str, Any]]:
         expected = f'expected is one line like {{"version": {VERSION}, "verb": "status"}}'
@@ -233,11 +238,6 @@ def _refusal(error: str, hint: str) -> bytes:
     return _line({"version": VERSION, "ok": False, "error": error, "hint": hint})
 
 
-def _peer(connection: socket.socket) -> Peer:
-    pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return Peer(uid=uid, gid=gid, pid=pid)
-
-
 def _lock(path: Path) -> int:
     """Hold `path` for as long as the descriptor is open: two daemons that start at once cannot both have it."""
     try:
@@ -252,6 +252,15 @@ def _lock(path: Path) -> int:
             f"another failoverd holds {path}", "stop it (systemctl stop failoverd), or give this one a --runtime-dir"
         ) from None
     return lock
+
+
+def _open_to_all(path: Path) -> None:
+    """For a passed socket: systemd makes all sockets of a unit alike, and as closed as the other one has to be."""
+    try:
+        path.chmod(MODE)
+    except OSError as error:
+        hint = "restart failoverd.socket, whose file this is"
+        raise ControlError(f"{path} cannot be opened to all ({error.strerror})", hint) from None
 
 
 def _listen(path: Path) -> socket.socket:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from failoverd import drivers, log
 from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded
-from failoverd.core.model import Level, Observation, Outcome, Verb
-from failoverd.core.turn import LOOK_TIMEOUT
+from failoverd.core.model import Level, Observation, Outcome, State, Step, Verb
+from failoverd.core.turn import LATE, LOOK_TIMEOUT
+from failoverd.daemon import leftovers
 from failoverd.daemon.config import Configuration
 from failoverd.daemon.leftovers import Leftover, Mark
 from failoverd.daemon.store import Store
@@ -57,9 +59,15 @@ class Executor:
         else:
             self._start(self._observe(effect, driver), self._looks)
 
-    def adopt(self, leftover: Leftover, step: int) -> None:
-        """Await what an earlier daemon started, as if it were the step `step` of this one."""
-        self._start(self._adopted(leftover, step), self._steps)
+    def take_over(self, state: State) -> State:
+        """Await the steps that an earlier daemon left running, as if they were this one's: nothing is done on top."""
+        orphans: dict[tuple[str, str], Step] = {}
+        for number, leftover in enumerate(leftovers.find(Path(self._runtime_dir)), state.next_step):
+            mark = leftover.mark
+            deadline = max(mark.deadline, time.monotonic()) + LATE
+            orphans[mark.instance, mark.resource] = Step(id=number, verb=leftover.verb, deadline=deadline)
+            self._start(self._adopted(leftover, number), self._steps)
+        return replace(state, orphans=orphans, next_step=state.next_step + len(orphans))
 
     async def close(self) -> None:
         """Wait for the steps in flight, each within its deadline: a tool is not killed because the daemon stops."""
@@ -94,7 +102,13 @@ class Executor:
     async def _step(self, effect: RunStep, driver: Driver) -> None:
         names = {"instance": effect.instance, "resource": effect.resource}
         deadline = time.monotonic() + effect.timeout
-        mark = Mark(runtime_dir=self._runtime_dir, **names, verb=effect.verb.value, deadline=deadline)
+        mark = Mark(
+            runtime_dir=self._runtime_dir,
+            instance=effect.instance,
+            resource=effect.resource,
+            verb=effect.verb.value,
+            deadline=deadline,
+        )
         with log.bound(transition=effect.transition, **names), command.recording() as commands:
             started = time.time()
             self._store.step_started(

@@ -20,9 +20,6 @@ from failoverd.core.model import Keepalived
 
 _log = log.get("keepalived")
 
-#: Seconds between two looks for a frozen keepalived, or for one that was started.
-LOOK_AGAIN = 10.0
-
 #: A process: its pid, and when it was started (clock ticks since boot), since pids come round again.
 Identity = tuple[int, int]
 
@@ -65,7 +62,10 @@ def processes(pids: Iterable[int] | None = None) -> dict[Identity, bool]:
 
 
 class KeepalivedWatch:
-    """Tells `changed(condition)` in the event loop when it changes; nothing while keepalived was never seen."""
+    """Tells `changed(condition)` in the event loop when it changes; nothing while keepalived was never seen.
+
+    What a first `look` finds is followed from then on; what is started later, or frozen, the next look finds.
+    """
 
     def __init__(self, memory: Path, changed: Callable[[Keepalived], None]) -> None:
         self._memory = memory
@@ -73,18 +73,10 @@ class KeepalivedWatch:
         self._loop = asyncio.get_running_loop()
         self._known: set[Identity] = self._recall()
         self._watched: dict[Identity, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
         self.condition: Keepalived | None = None
-
-    def start(self) -> None:
-        """Look once, then follow what was found."""
-        self.look()
-        self._again()
 
     def close(self) -> None:
         """Stop watching."""
-        if self._timer is not None:
-            self._timer.cancel()
         for identity in list(self._watched):
             self._forget(identity)
 
@@ -134,13 +126,6 @@ class KeepalivedWatch:
         descriptor = self._watched.pop(identity)
         self._loop.remove_reader(descriptor)
         os.close(descriptor)
-
-    def _again(self) -> None:
-        self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
-
-    def _look_again(self) -> None:
-        self.look()
-        self._again()
 
     def _recall(self) -> set[Identity]:
         with suppress(OSError, ValueError):

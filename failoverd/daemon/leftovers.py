@@ -11,7 +11,8 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from failoverd.core.model import Verb
@@ -20,13 +21,17 @@ from failoverd.drivers.command import LADDER, MARK
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What a process is for. `deadline`: until when it may run, in seconds of CLOCK_MONOTONIC."""
+    """What a process is for. `deadline`: until when it may run, in seconds of CLOCK_MONOTONIC.
+
+    `session`: that of the daemon, and so of the tools that it starts; what has one of its own is a tool no more.
+    """
 
     runtime_dir: str
     instance: str
     resource: str
     verb: str
     deadline: float
+    session: int = field(default_factory=partial(os.getsid, 0))
 
     def text(self) -> str:
         """As it stands in the environment."""
@@ -84,7 +89,8 @@ async def _ended(pid: int) -> None:
 def find(runtime_dir: Path) -> list[Leftover]:
     """The tools that a daemon with this runtime directory left behind, one entry for each resource.
 
-    Only the tools themselves, each the leader of its process group: what they have started may live for ever.
+    Only the tools themselves, each the leader of its process group: what they have started may live for ever, as the
+    process does that ``xl create`` makes a daemon of, to watch its guest.
     """
     found: dict[tuple[str, str], Leftover] = {}
     for entry in Path("/proc").iterdir():
@@ -101,5 +107,6 @@ def _mark(pid: int) -> Mark | None:
         if os.getpgid(pid) == pid:
             for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 if variable.startswith(f"{MARK}=".encode()):
-                    return Mark(**json.loads(variable.partition(b"=")[2]))
+                    mark = Mark(**json.loads(variable.partition(b"=")[2]))
+                    return mark if os.getsid(pid) == mark.session else None
     return None

@@ -19,6 +19,16 @@ class NodeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepalivedOptions:
+    """The table ``[keepalived]``: what must be known of keepalived.conf."""
+
+    script_user: str | None = option(
+        "its script_user, who may then hand over events; root always may, and keepalived_script where there is one",
+        default=None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceOptions:
     """A table ``[instance.NAME]``; NAME is that of the vrrp_instance or vrrp_sync_group in keepalived.conf."""
 

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,22 +29,25 @@ from failoverd.core.events import (
     Observe,
     Reasserted,
     Reloaded,
+    ResourceObserved,
     RunStep,
+    StepEnded,
     Tick,
     TransitionEnded,
     TransitionStarted,
     VipSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Keepalived, Phase, State, Step
-from failoverd.core.turn import LATE
-from failoverd.daemon import config, leftovers, systemd
+from failoverd.core.model import Config, Keepalived, Phase, State, Target, Verb
+from failoverd.daemon import access, chronicle, config, systemd
 from failoverd.daemon.answers import Answers
+from failoverd.daemon.boot import Boot
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
 from failoverd.daemon.executor import Executor
-from failoverd.daemon.intake import Change, Intake, Told
+from failoverd.daemon.intake import Change, Intake
 from failoverd.daemon.keepalived import KeepalivedWatch
+from failoverd.daemon.pulse import Pulse
 from failoverd.daemon.store import Store
 from failoverd.daemon.truth import Inquiry
 from failoverd.daemon.vip import VipWatch
@@ -79,12 +82,13 @@ class Service:
         self._afterwards: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._end = asyncio.Event()
-        self._stopping = False
+        self._moved = asyncio.Event()
+        self._ending = self._stopped = False
         self._now = 0.0
         self._looking: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
-        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self.boot = Boot(settings.runtime_dir)
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
@@ -93,10 +97,12 @@ class Service:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ControlError or IntakeError when the sockets cannot be had."""
         passed = systemd.sockets()
+        answers = Answers(self)
         async with AsyncExitStack() as stack:
             control = Control(
                 self._settings.runtime_dir / "control.sock",
-                Answers(self).verbs,
+                answers.reads,
+                answers.acts,
                 listening=passed.get("control.sock"),
             )
             await control.start()
@@ -108,19 +114,22 @@ class Service:
             self.intake = Intake(
                 self._settings.runtime_dir,
                 deliver=self._deliver,
-                record=self._record,
+                record=partial(chronicle.keep_events, self.store, self.boot.id),
                 listener=passed.get("notify.sock"),
             )
-            self._inquiry = Inquiry(self._vips.ready, self.intake.last, self.dispatch)
+            self._inquiry = Inquiry(self._vips.ready, self.intake.last, self.dispatch, booted=self.boot.first())
+            pulse = Pulse(self._keepalived.look)
+            stack.callback(pulse.close)
             stack.push_async_callback(self.executor.close)
             # From here to the end of the start nothing waits, so that no event comes to a core that knows no instance.
-            self._adopt()
+            self.state = self.executor.take_over(self.state)
             self._apply(self._configuration)
             self.intake.start()
             stack.callback(self.intake.close)
+            access.admit(self._settings.runtime_dir, self._configuration.script_user)
             self._vips.start()
             stack.callback(self._vips.close)
-            self._keepalived.start()
+            self._keepalived.look()
             stack.callback(self._keepalived.close)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -129,10 +138,17 @@ class Service:
             instances = sorted(self._configuration.core.instances)
             _log.info("ready", node=self._configuration.node, instances=instances)
             systemd.tell(ready=True, status=self._line())
+            self.boot.remember()
             await self._end.wait()
-            _log.info("stopping: steps in flight are awaited, resources stay as they are")
-            systemd.tell(stopping=True)
-            self._stopping = True
+            self._keepalived.look()  # it may have ended just now, at a shutdown of the machine
+            self.intake.close()
+            pulse.stopping()
+            self._ending = True
+            _log.info("stopping: demotions are finished, steps in flight awaited, all else stays as it is")
+            while self._demoting():
+                await self._moved.wait()
+                self._moved.clear()
+            self._stopped = True
             self._inquiry.close()
             for handle in (self._timer, self._looking):
                 if handle is not None:
@@ -143,9 +159,10 @@ class Service:
     def dispatch(self, event: Event) -> None:
         """Give the core an event, and start what it asks for. An event from within is handled after this one.
 
-        A service that is stopping takes none: what was recorded is found again at the next start.
+        A service that is ending only finishes what must become standby; what was recorded is found again at the next
+        start.
         """
-        if self._stopping:
+        if self._stopped or (self._ending and not isinstance(event, StepEnded | ResourceObserved | Tick)):
             return
         self._events.append(event)
         if self._dispatching:
@@ -161,6 +178,7 @@ class Service:
                 loop.call_soon(tell)
             self._afterwards.clear()
         self._schedule()
+        self._moved.set()
 
     def _advance(self, event: Event) -> None:
         before = self.state
@@ -180,28 +198,28 @@ class Service:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
+            case RunStep(verb=Verb.ACTIVATE) if self._ending:
+                pass
             case RunStep() | Observe():
                 self.executor.perform(effect)
             case FindTruth():
                 self._inquiry.ask(effect)
-            case TransitionStarted(transition=number, instance=instance, target=target, cause=cause):
-                self._say(
-                    _log.info, "transition", transition=number, instance=instance, target=target.value, cause=cause
-                )
-                self.store.transition_started(
-                    number, instance=instance, target=target.value, cause=cause, at=time.time()
-                )
-            case TransitionEnded(transition=number, instance=instance, ending=ending, reason=reason):
-                self._say(
-                    _log.info, "settled", transition=number, instance=instance, outcome=ending.value, reason=reason
-                )
-                self.store.transition_ended(number, outcome=ending.value, reason=reason, at=time.time())
-            case Alarm(instance=instance, text=text):
-                self._say(_log.error, "alarm", instance=instance, text=text)
+            case TransitionStarted() | TransitionEnded():
+                self._afterwards.append(partial(chronicle.tell, effect))
+                chronicle.keep(self.store, effect)
+            case Alarm():
+                self._afterwards.append(partial(chronicle.tell, effect))
 
     def _say(self, log_it: Callable[..., None], event: str, **fields: object) -> None:
         """Log it when the steps of this event have been started: a line costs a tenth of what starting one does."""
         self._afterwards.append(partial(log_it, event, **fields))
+
+    def _demoting(self) -> bool:
+        """Whether something here is on its way to standby, or is to be: at a shutdown that is finished first."""
+        return any(
+            instance.direction is Target.STANDBY and not instance.phase.settled
+            for instance in self.state.instances.values()
+        )
 
     def _schedule(self) -> None:
         if self._timer is not None:
@@ -226,7 +244,7 @@ class Service:
                     self._say(_log.info, "event", instance=change.name, state=change.state.value)
                     self.dispatch(VrrpChanged(instance=change.name, state=change.state))
                 if change.reassert:
-                    _log.warning("event", instance=change.name, state="MASTER_RX_LOWER_PRI")
+                    chronicle.reasserted(change.name)
                     self.dispatch(Reasserted(instance=change.name))
         if self._keepalived.condition is None and self._looking is None:
             loop = asyncio.get_running_loop()
@@ -241,18 +259,6 @@ class Service:
             self.intake.void()
         self.dispatch(KeepalivedSeen(condition=condition))
 
-    def _record(self, told: list[Told]) -> None:
-        for each in told:
-            self.store.record_event(
-                at=each.wall,
-                boot_id=self._boot,
-                kind=each.kind,
-                name=each.name,
-                state=each.word,
-                source=each.source,
-                verdict=each.verdict.value,
-            )
-
     def _apply(self, configuration: Configuration) -> None:
         self.executor.configure(configuration)
         self._configuration = configuration
@@ -263,16 +269,6 @@ class Service:
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
-
-    def _adopt(self) -> None:
-        """Take over the steps that an earlier daemon left running: nothing is done on top of them."""
-        orphans: dict[tuple[str, str], Step] = {}
-        for number, leftover in enumerate(leftovers.find(self._settings.runtime_dir), self.state.next_step):
-            mark = leftover.mark
-            deadline = max(mark.deadline, time.monotonic()) + LATE
-            orphans[mark.instance, mark.resource] = Step(id=number, verb=leftover.verb, deadline=deadline)
-            self.executor.adopt(leftover, number)
-        self.state = replace(self.state, orphans=orphans, next_step=self.state.next_step + len(orphans))
 
     def _reload(self) -> None:
         try:
@@ -287,6 +283,7 @@ class Service:
         except Exception:
             _log.exception("the configuration was not taken; this is a bug of failoverd")
             return
+        access.admit(self._settings.runtime_dir, configuration.script_user)
         _log.info("the configuration was reloaded", files=[str(file) for file in configuration.files])
 
     # ------------------------------------------------------------ what is shown

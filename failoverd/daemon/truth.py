@@ -20,7 +20,7 @@ class Inquiry:
     """Answers FindTruth with TruthTold, through `answer`; never fails, what is silent is None.
 
     `vips_seen`: nothing is answered before it is set, since the core holds the answer against the VIPs.
-    `last`: keepalived's last word of this boot about an instance.
+    `last`: keepalived's last word of this boot about an instance. `booted`: no daemon has run in this boot before.
     """
 
     def __init__(
@@ -28,10 +28,13 @@ class Inquiry:
         vips_seen: asyncio.Event,
         last: Callable[[str], VrrpState | None],
         answer: Callable[[TruthTold], None],
+        *,
+        booted: bool,
     ) -> None:
         self._vips_seen = vips_seen
         self._last = last
         self._answer = answer
+        self._booted = booted
         self._questions: list[FindTruth] = []
         self._asking: asyncio.Task[None] | None = None
 
@@ -69,5 +72,6 @@ class Inquiry:
                     words=question.words,
                     dbus=VrrpState(word) if word is not None else None,
                     stored=self._last(question.instance),
+                    booted=self._booted,
                 )
             )

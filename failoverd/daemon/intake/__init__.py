@@ -13,9 +13,9 @@ import fcntl
 import os
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from failoverd.daemon.boot import identity
 from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.fifo import Fifo
@@ -28,6 +28,7 @@ from failoverd.daemon.intake.wire import Handed, parse_fifo, parse_hook
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from pathlib import Path
 
     from failoverd.core.model import VrrpState
 
@@ -74,7 +75,7 @@ class Intake:
         self._deliver = deliver
         self._record = record
         self._loop = asyncio.get_running_loop()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = identity()
         self._judge = Judge(boot, followed)
         self._complaints = Complaints(time.monotonic)
         self._last = LastEvents(runtime_dir / "last-events", boot, self._complaints)

@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from failoverd.core import events, machine
+from failoverd.core import events, machine, outcomes
 from failoverd.core.events import (
+    Alarm,
+    Matter,
     Reasserted,
     Reloaded,
+    Reset,
     RunStep,
     StepEnded,
     TransitionEnded,
@@ -220,7 +223,7 @@ def test_an_answer_that_nobody_asked_for_is_our_bug_and_changes_nothing() -> Non
         reason="",
         seen=Observation(level=Level.ACTIVE),
     )
-    with pytest.raises(machine.IllegalEvent):
+    with pytest.raises(outcomes.IllegalEvent):
         machine.advance(before, event, world.now)
     assert world.state is before
 
@@ -348,7 +351,7 @@ def test_a_reassertion_verifies_everything() -> None:
 )
 def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vip: bool, phase: Phase) -> None:
     world = World(config=config(resource("disk")), vips={VIP: vip})
-    world.send(TruthTold(instance="VI_1", words=0, dbus=dbus, stored=stored))
+    world.send(TruthTold(instance="VI_1", words=0, dbus=dbus, stored=stored, booted=False))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
@@ -357,13 +360,124 @@ def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vi
         assert not any(isinstance(e, RunStep) for e in world.log), "it watches and does nothing"
 
 
+@pytest.mark.parametrize(
+    ("booted", "vip", "stored", "phase"),
+    [
+        (True, False, None, Phase.STANDBY),
+        (False, False, None, Phase.UNKNOWN),  # a mere restart
+        (True, True, None, Phase.UNKNOWN),
+        (True, None, None, Phase.UNKNOWN),  # not seen is not absent
+        (True, False, VrrpState.MASTER, Phase.UNKNOWN),  # there was an event
+    ],
+)
+def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(
+    booted: bool, vip: bool | None, stored: VrrpState | None, phase: Phase
+) -> None:
+    world = World(config=config(*CHAIN), vips={VIP: vip})
+    world.actual[DISK] = world.actual[GUEST] = Level.ACTIVE  # something else started them at boot
+    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=stored, booted=booted))
+    world.questions.clear()
+    world.settle()
+    assert world.instance.phase is phase
+    stopped = [e.resource for e in world.log if isinstance(e, RunStep) and e.verb is Verb.DEACTIVATE]
+    assert stopped == (["guest", "disk"] if phase is Phase.STANDBY else [])
+    if phase is Phase.STANDBY:
+        assert "booted" in world.instance.reason
+        world.say(VrrpState.MASTER)
+        world.settle()
+        assert world.instance.phase is Phase.ACTIVE, "keepalived's first word goes before"
+
+
+def test_a_boot_without_vips_has_nothing_to_go_by() -> None:
+    world = World(config=config(resource("disk"), vips=()))
+    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=None, booted=True))
+    world.questions.clear()
+    world.settle()
+    assert world.instance.phase is Phase.UNKNOWN
+
+
+def test_a_reset_tries_again_what_has_given_up() -> None:
+    world = standby(resource("disk", retries=0), resource("guest", "disk"))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    world.settle()
+    assert world.instance.phase is Phase.FAILED
+    world.send(Reset(instance="VI_1", by="alice"))
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert [e.cause for e in world.log if isinstance(e, TransitionStarted)][-1] == "alice asked for a reset"
+
+
+def test_a_reset_of_what_is_well_only_looks() -> None:
+    world = active(*CHAIN)
+    world.log.clear()
+    world.send(Reset(instance="VI_1", by="alice"))
+    assert set(world.looks) == {DISK, GUEST, ROUTE}
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert not any(isinstance(e, RunStep | TransitionStarted) for e in world.log)
+
+
+def test_a_reset_does_not_overrule_a_guard() -> None:
+    world = active(*CHAIN)
+    world.see_keepalived(Keepalived.GONE)
+    world.settle()
+    world.send(Reset(instance="VI_1", by="alice"))
+    world.settle()
+    assert set(world.actual.values()) == {Level.STANDBY}
+
+
+# ---------------------------------------------------------------- what an alarm is about
+
+
+def matters(world: World) -> list[Matter]:
+    return [e.matter for e in world.log if isinstance(e, Alarm)]
+
+
+def test_an_alarm_says_whether_it_is_a_failure_or_an_escalation() -> None:
+    world = standby(resource("disk", retries=0))
+    world.say(VrrpState.MASTER)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert matters(world) == [Matter.FAILED]
+    world = active(resource("disk", retries=0))
+    world.say(VrrpState.BACKUP)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert matters(world) == [Matter.ESCALATED]
+
+
+def test_an_alarm_says_that_mastership_was_refused() -> None:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER, vip=False)
+    while world.instance.phase is not Phase.REFUSED:
+        assert world.tick()
+        world.settle()
+    assert matters(world) == [Matter.REFUSED]
+
+
+def test_an_alarm_says_that_a_resource_has_drifted() -> None:
+    world = active(*CHAIN)
+    world.actual[ROUTE] = Level.STANDBY
+    world.log.clear()
+    while not world.looks:
+        assert world.tick()
+    world.settle()
+    assert matters(world) == [Matter.DRIFT]
+
+
+def test_an_alarm_says_that_a_dead_keepalived_left_its_vip() -> None:
+    world = active(resource("disk"))
+    world.see_keepalived(Keepalived.GONE)
+    world.settle()
+    assert matters(world) == [Matter.DOUBLE_MASTER]
+
+
 def test_an_answer_older_than_the_last_word_is_void() -> None:
     world = standby(resource("disk"))
     asked = world.instance.words
     world.say(VrrpState.MASTER)
-    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None))
+    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None, booted=False))
     assert world.instance.target is Target.ACTIVE
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None))
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None, booted=False))
     assert world.instance.target is Target.STANDBY
 
 
@@ -394,7 +508,7 @@ def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -
 def test_a_daemon_that_has_just_started_looks_before_it_acts() -> None:
     world = active(*CHAIN)
     world.start()
-    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=VrrpState.MASTER))
+    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=VrrpState.MASTER, booted=False))
     assert not world.steps
     world.log.clear()
     world.settle()

@@ -214,7 +214,9 @@ class World:
         self.questions.remove(question)
         word = self.words.get(question.instance)
         dbus = word if self.dbus else None
-        return self.send(TruthTold(instance=question.instance, words=question.words, dbus=dbus, stored=word))
+        return self.send(
+            TruthTold(instance=question.instance, words=question.words, dbus=dbus, stored=word, booted=False)
+        )
 
     def tick(self) -> bool:
         """Let time pass to the next deadline; False when there is none."""

@@ -7,21 +7,25 @@ import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from failoverd.daemon.control import LINE, Control, ControlError, Peer, Refused
+from failoverd.daemon import access
+from failoverd.daemon.access import Peer
+from failoverd.daemon.control import LINE, Control, ControlError, Refused
 
 Answer = dict[str, Any]
 
 
 async def status(params: Mapping[str, Any], peer: Peer) -> Answer:
-    return {"params": dict(params), "uid": peer.uid, "gid": peer.gid, "pid": peer.pid}
+    return {"params": dict(params), "uid": peer.uid, "group": os.getgid() in peer.gids, "pid": peer.pid}
 
 
 async def refuse(params: Mapping[str, Any], _peer: Peer) -> Answer:
@@ -60,6 +64,9 @@ VERBS = {
 }
 
 
+ACTS = {"act": status}
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "control.sock"
@@ -67,7 +74,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def control(path: Path) -> AsyncIterator[Control]:
-    made = Control(path, VERBS)
+    made = Control(path, VERBS, ACTS)
     await made.start()
     yield made
     await made.close()
@@ -122,7 +129,7 @@ async def test_a_verb_is_answered_and_told_who_asks(client: Client) -> None:
         assert reply["result"] == {
             "params": {"n": number},
             "uid": os.getuid(),
-            "gid": os.getgid(),
+            "group": True,
             "pid": os.getpid(),
         }
 
@@ -146,7 +153,7 @@ async def test_a_bug_in_a_handler_is_logged_and_the_client_told(client: Client, 
 
 
 async def test_a_handler_has_a_deadline(path: Path) -> None:
-    control = Control(path, VERBS, deadline=0.01)
+    control = Control(path, VERBS, ACTS, deadline=0.01)
     await control.start()
     client = await connect(path)
     assert (await client.ask("hang"))["error"] == "hang took longer than 0.01 s"
@@ -165,7 +172,7 @@ async def test_a_handler_has_a_deadline(path: Path) -> None:
         (b'{"version": true, "verb": "status"}\n', "no version", "one line"),
         (b'{"version": 2, "verb": "status"}\n', "version 2", "upgrade failoverd"),
         (b'{"version": 0, "verb": "status"}\n', "version 0", "upgrade failoverctl"),
-        (b'{"version": 1}\n', "unknown verb null", "known are: broken, "),
+        (b'{"version": 1}\n', "unknown verb null", "known are: act, broken, "),
         (b'{"version": 1, "verb": "statsu"}\n', 'unknown verb "statsu"', "did you mean status?"),
         (b'{"version": 1, "verb": ["status"]}\n', "unknown verb", "known are"),
     ],
@@ -192,7 +199,7 @@ async def test_half_a_line_ends_the_connection(client: Client) -> None:
 
 
 async def test_who_says_nothing_is_left(path: Path) -> None:
-    control = Control(path, VERBS, idle=0.01)
+    control = Control(path, VERBS, ACTS, idle=0.01)
     await control.start()
     client = await connect(path)
     assert await client.gone()
@@ -201,7 +208,7 @@ async def test_who_says_nothing_is_left(path: Path) -> None:
 
 
 async def test_who_does_not_read_is_left(path: Path) -> None:
-    control = Control(path, VERBS, idle=0.2)
+    control = Control(path, VERBS, ACTS, idle=0.2)
     await control.start()
     deaf = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     deaf.connect(str(path))
@@ -214,7 +221,7 @@ async def test_who_does_not_read_is_left(path: Path) -> None:
 
 
 async def test_there_are_at_most_so_many_clients(path: Path) -> None:
-    control = Control(path, VERBS, clients=2)
+    control = Control(path, VERBS, ACTS, clients=2)
     await control.start()
     first, second = await connect(path), await connect(path)
     assert (await first.ask("status"))["ok"]
@@ -230,7 +237,7 @@ async def test_there_are_at_most_so_many_clients(path: Path) -> None:
 
 
 async def test_closing_ends_those_who_wait(path: Path) -> None:
-    control = Control(path, VERBS)
+    control = Control(path, VERBS, ACTS)
     await control.start()
     client = await connect(path)
     assert (await client.ask("status"))["ok"]
@@ -255,7 +262,7 @@ def listening(path: Path) -> socket.socket:
 
 async def test_a_dead_daemons_socket_is_replaced(path: Path) -> None:
     listening(path).close()
-    control = Control(path, VERBS)
+    control = Control(path, VERBS, ACTS)
     await control.start()
     client = await connect(path)
     assert (await client.ask("status"))["ok"]
@@ -266,7 +273,7 @@ async def test_a_dead_daemons_socket_is_replaced(path: Path) -> None:
 async def test_a_live_daemon_is_left_alone(control: Control, path: Path) -> None:
     assert control
     with pytest.raises(ControlError, match=r"another failoverd holds .*control\.lock: stop it"):
-        await Control(path, VERBS).start()
+        await Control(path, VERBS, ACTS).start()
     client = await connect(path)
     assert (await client.ask("status"))["ok"]
     await client.close()
@@ -275,33 +282,33 @@ async def test_a_live_daemon_is_left_alone(control: Control, path: Path) -> None
 async def test_a_socket_that_systemd_holds_is_left_alone(path: Path) -> None:
     with listening(path):
         with pytest.raises(ControlError, match="somebody listens at"):
-            await Control(path, VERBS).start()
+            await Control(path, VERBS, ACTS).start()
         assert path.exists()
 
 
 async def test_a_file_in_the_way_is_left_alone(path: Path) -> None:
     path.write_text("mine")
     with pytest.raises(ControlError, match="is no socket: move it away"):
-        await Control(path, VERBS).start()
+        await Control(path, VERBS, ACTS).start()
     assert path.read_text() == "mine"
 
 
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="is --runtime-dir there"):
-        await Control(tmp_path / "absent" / "control.sock", VERBS).start()
+        await Control(tmp_path / "absent" / "control.sock", VERBS, ACTS).start()
 
 
 async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     with pytest.raises(ControlError, match=r"too long.*shorter"):
-        await Control(deep / "control.sock", VERBS).start()
+        await Control(deep / "control.sock", VERBS, ACTS).start()
 
 
 async def test_systemds_socket_is_adopted_and_outlives_the_daemon(path: Path) -> None:
     held = listening(path)
     for _ in range(2):
-        control = Control(path, VERBS, listening=held.dup())
+        control = Control(path, VERBS, ACTS, listening=held.dup())
         await control.start()
         client = await connect(path)
         assert (await client.ask("status"))["ok"]
@@ -310,9 +317,67 @@ async def test_systemds_socket_is_adopted_and_outlives_the_daemon(path: Path) ->
         assert path.exists()
     early = await connect(path)  # while no daemon runs, the kernel keeps the question
     early.writer.write(b'{"version": 1, "verb": "status"}\n')
-    control = Control(path, VERBS, listening=held.dup())
+    control = Control(path, VERBS, ACTS, listening=held.dup())
     await control.start()
     assert (await early.send(b""))["ok"]
     await early.close()
     await control.close()
     held.close()
+
+
+async def test_systemds_socket_is_opened_to_all(path: Path) -> None:
+    held = listening(path)
+    path.chmod(0o660)
+    control = Control(path, VERBS, ACTS, listening=held.dup())
+    await control.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    await control.close()
+    held.close()
+
+
+ASK = """
+import os, socket, sys
+os.setgroups([int(gid) for gid in sys.argv[3:]])
+os.setgid(65534)
+os.setuid(int(sys.argv[2]))
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect(sys.argv[1])
+    for verb in ("status", "act"):
+        peer.sendall(b'{"version": 1, "verb": "%s"}\\n' % verb.encode())
+        print(peer.makefile().readline(), end="")
+"""
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups", "acts"),
+    [
+        (0, (), True),
+        (65534, (), False),
+        (65534, (4242, 100), True),  # a member of the operators' group
+        (65534, tuple(range(10_000, 10_200)), False),
+    ],
+)
+async def test_all_may_ask_and_only_operators_may_act(
+    path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, groups: tuple[int, ...], acts: bool
+) -> None:
+    monkeypatch.setattr("failoverd.daemon.access.grp.getgrnam", {access.OPERATORS: SimpleNamespace(gr_gid=4242)}.get)
+    for parent in path.parents[:-2]:
+        parent.chmod(0o755)
+    control = Control(path, VERBS, ACTS)
+    await control.start()
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ASK, str(path), str(uid), *map(str, groups), stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await client.communicate()
+    asked, acted = (json.loads(line) for line in told.splitlines())
+    assert (asked["ok"], acted["ok"]) == (True, acts)
+    if not acts:
+        assert acted["error"] == "act is for root and the members of the group failoverd"
+        assert "adduser nobody failoverd" in acted["hint"]
+    await control.close()
+
+
+async def test_without_the_operators_group_only_root_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "OPERATORS", "no-such-group-here")
+    assert Peer(uid=0, gids=frozenset(), pid=1).may_act
+    assert not Peer(uid=1000, gids=frozenset({0, 1000}), pid=1).may_act

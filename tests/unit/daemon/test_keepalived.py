@@ -80,14 +80,14 @@ async def told(tmp_path: Path) -> AsyncIterator[Told]:
 
 
 async def test_a_keepalived_that_was_never_seen_is_not_gone(told: Told) -> None:
-    told.watch.start()
+    told.watch.look()
     assert told.all == []
     assert told.watch.condition is None
 
 
 async def test_it_is_gone_when_the_last_of_its_processes_has_died(told: Told, processes: Processes) -> None:
     parent, child = processes.start(), processes.start()
-    told.watch.start()
+    told.watch.look()
     assert await told.next() is Keepalived.RUNNING
     processes.kill(child)
     processes.kill(parent)
@@ -99,7 +99,7 @@ async def test_it_is_gone_when_the_last_of_its_processes_has_died(told: Told, pr
 
 async def test_a_frozen_one_is_told_apart(told: Told, processes: Processes) -> None:
     process = processes.start()
-    told.watch.start()
+    told.watch.look()
     process.send_signal(signal.SIGSTOP)
     async with asyncio.timeout(10):
         while told.watch.condition is not Keepalived.STOPPED:
@@ -115,11 +115,11 @@ async def test_a_frozen_one_is_told_apart(told: Told, processes: Processes) -> N
 
 async def test_a_restarted_daemon_knows_which_one_is_gone(told: Told, processes: Processes, tmp_path: Path) -> None:
     process = processes.start()
-    told.watch.start()
+    told.watch.look()
     told.watch.close()
     processes.kill(process)
     again = Told(tmp_path / "keepalived.pids")
-    again.watch.start()
+    again.watch.look()
     assert again.all == [Keepalived.GONE]
     again.watch.close()
 
@@ -128,12 +128,12 @@ async def test_another_one_in_its_place_is_gone_first_then_running(
     told: Told, processes: Processes, tmp_path: Path
 ) -> None:
     process = processes.start()
-    told.watch.start()
+    told.watch.look()
     told.watch.close()
     processes.kill(process)
     processes.start()
     again = Told(tmp_path / "keepalived.pids")
-    again.watch.start()
+    again.watch.look()
     assert again.all == [Keepalived.GONE, Keepalived.RUNNING]
     again.watch.close()
 
@@ -142,7 +142,7 @@ async def test_one_in_another_network_is_not_ours(told: Told, processes: Process
     outside = subprocess.Popen(["unshare", "--net", processes.program, "1000"])
     processes.running.append(outside)
     called_so(outside)
-    told.watch.start()
+    told.watch.look()
     assert told.all == []
 
 
@@ -152,7 +152,7 @@ async def test_a_memory_that_cannot_be_used_is_no_obstacle(processes: Processes,
     for memory in (garbage, tmp_path / "missing" / "pids"):
         told = Told(memory)
         process = processes.start()
-        told.watch.start()
+        told.watch.look()
         assert await told.next() is Keepalived.RUNNING
         told.watch.close()
         processes.kill(process)

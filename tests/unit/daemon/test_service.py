@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -221,6 +222,77 @@ def test_a_stop_awaits_the_step_in_flight_and_starts_nothing_more(node: Living) 
     wait_for("the step runs", node.journal)
     node.stop()
     assert node.journal() == ["+ activate disk", "- activate disk"]
+
+
+def test_a_stop_finishes_a_demotion_as_a_shutdown_needs_it(node: Living) -> None:
+    node.instance()
+    node.resource("disk")
+    node.resource("guest", "disk", takes="1")
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    node.fifo('INSTANCE "VI_1" STOP 0')
+    node.stop()
+    assert not (node.things / "disk").exists(), "what comes after the step in flight was done too"
+    assert node.journal()[-2:] == ["+ deactivate disk", "- deactivate disk"]
+
+
+def test_a_boot_without_a_word_stops_what_runs_and_a_restart_does_not(node: Living) -> None:
+    node.instance(body='vips = ["192.0.2.1/32"]\ninterface = "lo"')
+    node.resource("disk")
+    (node.things / "disk").touch()
+    node.start()
+    assert "booted" in node.until("standby")["reason"]
+    assert not (node.things / "disk").exists()
+    (node.things / "disk").touch()
+    node.stop(signal.SIGKILL)
+    node.start()
+    assert "waiting for an event" in wait_for("it has asked", lambda: node.instance_status()["reason"])
+    assert node.instance_status()["phase"] == "unknown"
+    assert (node.things / "disk").exists()
+
+
+def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: Living) -> None:
+    pid = node.things / "pid"
+    node.instance()
+    node.resource("guest")
+    made = {"activate": f"setsid sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"}
+    node.tables[-1] = "\n".join(
+        f"activate = {json.dumps(['sh', '-c', made['activate']])}" if line.startswith("activate") else line
+        for line in [*node.tables[-1].splitlines(), 'timeout = "1s"']
+    )
+    node._write()
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    monitor = int(wait_for("it runs", lambda: pid.exists() and pid.read_text()))
+    try:
+        node.stop(signal.SIGKILL)
+        node.start()
+        node.until("active")
+        assert "an earlier daemon's step" not in node.log.read_text()
+        assert Path(f"/proc/{monitor}").exists()
+    finally:
+        os.kill(monitor, signal.SIGKILL)
+
+
+def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) -> None:
+    node.instance()
+    node.resource("disk", body="retries = 0")
+    good = node.tables[-1]
+    node.tables[-1] = good.replace('"touch"', '"false"')
+    node._write()
+    node.start()
+    node.hook("MASTER")
+    node.until("failed")
+    (node.things / "disk").touch()  # it is mended
+    told = node.ctl("reset", "VI_1")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "tried again" in told.stdout
+    node.until("active")
+    wrong = node.ctl("reset", "VI_2")
+    assert wrong.returncode == 1
+    assert 'there is no instance "VI_2"' in wrong.stderr
 
 
 def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node: Living) -> None:

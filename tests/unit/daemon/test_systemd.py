@@ -1,0 +1,108 @@
+"""What is told to systemd, and what it passes: a socket of ours stands in for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from failoverd.daemon import systemd
+from failoverd.daemon.pulse import Pulse
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(path))
+        listening.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        yield listening
+
+
+def told(manager: socket.socket) -> set[str]:
+    return set(manager.recv(4096).decode().split("\n"))
+
+
+def test_what_is_told(manager: socket.socket) -> None:
+    systemd.tell(ready=True, status="VI_1: active")
+    assert told(manager) == {"READY=1", "STATUS=VI_1: active"}
+    systemd.tell(stopping=30.0, alive=True)
+    assert told(manager) == {"STOPPING=1", "EXTEND_TIMEOUT_USEC=30000000", "WATCHDOG=1"}
+
+
+@pytest.mark.parametrize(
+    ("pid", "microseconds", "seconds"),
+    [
+        (None, "30000000", 30.0),
+        (str(os.getpid()), "500000", 0.5),
+        ("1", "30000000", None),  # for another process
+        (None, None, None),
+        (None, "soon", None),
+        (None, "0", None),
+    ],
+)
+def test_whether_there_is_a_watchdog(
+    monkeypatch: pytest.MonkeyPatch, pid: str | None, microseconds: str | None, seconds: float | None
+) -> None:
+    for name, value in (("WATCHDOG_PID", pid), ("WATCHDOG_USEC", microseconds)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert systemd.watchdog() == seconds
+
+
+async def test_the_loop_feeds_the_watchdog_and_looks(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    looks: list[None] = []
+    pulse = Pulse(lambda: looks.append(None))
+    for _ in range(3):
+        assert await asyncio.to_thread(told, manager) == {"WATCHDOG=1"}
+    assert looks
+    pulse.stopping()
+    while (heard := await asyncio.to_thread(told, manager)) == {"WATCHDOG=1"}:
+        pass  # it was on its way
+    assert heard == {"WATCHDOG=1", "STOPPING=1", "EXTEND_TIMEOUT_USEC=30000000"}
+    seen = len(looks)
+    assert await asyncio.to_thread(told, manager) == heard, "it goes on, so that systemd waits"
+    assert len(looks) == seen, "nothing new is looked for"
+    pulse.close()
+
+
+PASSED = """
+import os
+from failoverd.daemon import systemd
+print(sorted((name, s.getblocking()) for name, s in systemd.sockets().items()))
+"""
+
+
+def test_passed_sockets_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    listening = []
+    for name in ("notify.sock", "control.sock"):
+        made = socket.socket(socket.AF_UNIX)
+        made.bind(str(tmp_path / name))
+        made.listen()
+        listening.append(made)
+    script = (
+        f'export LISTEN_PID=$$; exec "{sys.executable}" -c "$0" 3<&{listening[0].fileno()} 4<&{listening[1].fileno()}'
+    )
+    ended = subprocess.run(
+        ["bash", "-c", script, PASSED],
+        env={**os.environ, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "failoverd.socket:failoverd.socket"},
+        pass_fds=[made.fileno() for made in listening],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.stdout == "[('control.sock', False), ('notify.sock', False)]\n", ended.stderr
+    for made in listening:
+        made.close()
