@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 
-.PHONY: help demo test quick lint types unit lab bench test-newest clean
+.PHONY: help demo test quick lint types unit lab bench test-newest man deb package clean
 
 help:
 	@echo "make demo         a failover in a laboratory of network namespaces, as it happens (a minute)"
@@ -13,6 +13,9 @@ help:
 	@echo "make quick        lint, types and unit tests only"
 	@echo "make test-newest  the unit tests with the newest releases of the libraries"
 	@echo "make bench        what it costs, against a shell script that does the same"
+	@echo "make man          the manual pages, into build/man/"
+	@echo "make deb          the Debian package, into dist/"
+	@echo "make package      the tests of the package, with Debian 12 and 13 in chroots"
 	@echo "make clean        remove what the above made here"
 
 .venv/made: pyproject.toml tests/packages.sh
@@ -42,7 +45,7 @@ quick: lint types unit
 lint: .venv/made
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	shellcheck tests/*.sh tests/lab/*.sh .ci/run
+	shellcheck tests/*.sh tests/*/*.sh tests/unit/examples/*.sh packaging/*.sh .ci/run
 	perl -cw hooks/notify 2>&1 | grep -q 'syntax OK'
 
 types: .venv/made
@@ -52,13 +55,31 @@ unit: .venv/made .cache/birds/made
 	$(PYTEST) -m 'not lab' tests/unit
 
 lab: .venv/made
-	$(PYTEST) -m lab tests/lab
+	$(PYTEST) -m lab tests/lab tests/unit/examples
 
 bench: .venv/made
 	@$(BIN)/python -m tests.bench
 
 test-newest: .venv-newest/made .cache/birds/made
 	.venv-newest/bin/pytest -p no:cacheprovider -m 'not lab' tests/unit
+
+# The package build calls this too, with its own packages: no virtual environment.
+man: $(patsubst docs/man/%.scd,build/man/%,$(wildcard docs/man/*.scd))
+
+build/man/%: docs/man/%.scd docs/man/fill.py $(shell find failoverd -name '*.py')
+	mkdir -p build/man
+	PYTHONPATH=. $(PYTHON) -B docs/man/fill.py $< >$@.scd
+	{ echo "'\\\" t"; scdoc <$@.scd; } >$@.page # its tables are for tbl, which the first line has to say
+	rm $@.scd
+	mv $@.page $@
+
+deb:
+	sh tests/packages.sh package
+	sh packaging/build.sh build/deb dist
+
+package: .venv/made
+	sh tests/packages.sh package
+	$(PYTEST) -m package tests/package
 
 clean:
 	rm -rf .venv .venv-newest .cache build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

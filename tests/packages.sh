@@ -5,12 +5,18 @@ set -eu
 
 packages="
     make python3-venv python3-setuptools python3-wheel python3-pyroute2 python3-systemd python3-pydbus python3-psutil python3-structlog
-    python3-jsonschema python3-rich
+    python3-jsonschema python3-rich python3-argcomplete
     keepalived bird2 frr systemd dbus iproute2 util-linux procps shellcheck perl-base
+    scdoc groff-base man-db zsh fish bash-completion
+    haproxy ansible-core ansible-lint python3-apt puppet-agent puppet-lint systemd-container
 "
 # Compilers and headers, for the newest releases from PyPI.
 [ "${1:-}" != newest ] || packages="$packages gcc pkg-config python3-dev libsystemd-dev libgirepository1.0-dev libcairo2-dev"
-daemons="keepalived bird frr"
+# What `make deb` needs, which is all that it needs: see Build-Depends in packaging/debian/control; and what checks it.
+[ "${1:-}" != package ] || packages="build-essential debhelper dh-python pybuild-plugin-pyproject python3-all python3-argcomplete
+    python3-jsonschema python3-psutil python3-pydbus python3-pyroute2 python3-rich python3-setuptools python3-structlog
+    python3-systemd scdoc lintian mmdebstrap"
+daemons="keepalived bird frr haproxy puppet"
 
 missing=""
 for package in $packages; do

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from failoverd.ctl import arguments, client, render_history, render_plan, render_status
-from failoverd.ctl.page import Page, plain, terminal
+from failoverd.ctl.page import Block, Cell, Page, plain, terminal
 
 #: sysexits.h: the output cannot be written; and what a shell reports of a program that SIGPIPE or SIGINT ended.
 EX_IOERR, EX_PIPE, EX_INTERRUPTED = 74, 141, 130
@@ -20,6 +20,10 @@ EX_IOERR, EX_PIPE, EX_INTERRUPTED = 74, 141, 130
 def main(argv: list[str] | None = None) -> int:
     """Run failoverctl and return its exit status; wrong usage exits."""
     try:
+        if "_ARGCOMPLETE" in os.environ:  # it is not run by a person, but by the shell that completes a line
+            from failoverd.ctl import completion
+
+            sys.exit(completion.answer(arguments.parser()))
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         asked = arguments.parse(sys.argv[1:] if argv is None else argv)
         if asked.verb == "config":
@@ -57,6 +61,8 @@ def _question(asked: Namespace) -> tuple[str, dict[str, Any]]:
     if asked.verb == "plan":
         target = "active" if asked.role == "master" else "standby"
         return "plan", {"instance": asked.instance, "target": target}
+    if asked.verb == "reset":
+        return "reset", {"instance": asked.instance}
     return "status", {}
 
 
@@ -69,6 +75,9 @@ def _page(verb: str, answer: dict[str, Any]) -> Page:
             return render_history.page(answer, now)
         if verb == "plan":
             return render_plan.page(answer)
+        if verb == "reset":
+            told = f"{answer['instance']} is looked at again, and what had given up is tried again"
+            return (Block(title=(Cell(told),), notes=(Cell("what comes of it: failoverctl status"),)),)
         return render_status.page(answer, now)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise client.CtlError(

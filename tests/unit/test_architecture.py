@@ -28,6 +28,7 @@ DOORS = {
     "structlog": "failoverd/log.py",
     "jsonschema": "failoverd/daemon/schema.py",
     "rich": "failoverd/ctl/page_rich.py",
+    "argcomplete": "failoverd/ctl/completion.py",
     "systemd.daemon": "failoverd/daemon/systemd.py",
     "systemd.journal": "failoverd/log.py",
     "subprocess": None,

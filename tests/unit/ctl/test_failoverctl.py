@@ -100,6 +100,15 @@ def test_plan(daemon: FakeDaemon, plan: dict[str, Any]) -> None:
     assert [(asked["instance"], asked["target"]) for asked in daemon.asked] == [("VI_1", "active"), ("VI_1", "standby")]
 
 
+def test_reset(daemon: FakeDaemon) -> None:
+    daemon.answers({"instance": "VI_1", "phase": "failed"})
+    done = at(daemon, "reset", "VI_1")
+    assert done.returncode == 0
+    assert done.stdout.startswith("  VI_1 is looked at again")
+    assert json.loads(at(daemon, "reset", "VI_1", "--json").stdout) == {"instance": "VI_1", "phase": "failed"}
+    assert daemon.asked[0] == {"version": 1, "verb": "reset", "instance": "VI_1"}
+
+
 def test_the_daemons_no_is_shown_with_its_hint(daemon: FakeDaemon) -> None:
     daemon.says({"version": 1, "ok": False, "error": "there is no instance VI_9", "hint": "known are: VI_1"})
     done = at(daemon, "plan", "VI_9", "master")
@@ -179,7 +188,7 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say what to do: status, history, plan, config"),
+        ([], "say what to do: status, history, plan, reset, config"),
         (["statsu"], "'statsu' is not known; did you mean 'status'?"),
         (["status", "--jsno"], "'--jsno' is not known; did you mean '--json'?"),
         (["--sokcet", "x", "status"], "'--sokcet' is not known; did you mean '--socket'?"),
@@ -203,9 +212,9 @@ def test_help_and_version() -> None:
     assert ctl("--version").stdout == f"failoverctl {failoverd.__version__}\n"
     told = ctl("--help")
     assert told.returncode == 0
-    for word in ("status", "history", "plan", "config", "--socket", "examples:", "69"):
+    for word in ("status", "history", "plan", "reset", "config", "--socket", "examples:", "69"):
         assert word in told.stdout
-    for verb in ("status", "history", "plan", "config"):
+    for verb in ("status", "history", "plan", "reset", "config"):
         done = ctl(verb, "--help")
         assert (done.returncode, done.stderr) == (0, "")
 
