@@ -276,6 +276,13 @@ def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: Living) -> No
         os.kill(monitor, signal.SIGKILL)
 
 
+def test_what_the_watchdog_kills_says_where_it_was(chain: Living) -> None:
+    chain.start()
+    chain.stop(signal.SIGABRT)
+    assert "Fatal Python error: Aborted" in chain.log.read_text()
+    assert "asyncio/base_events.py" in chain.log.read_text()
+
+
 def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) -> None:
     node.instance()
     node.resource("disk", body="retries = 0")

@@ -1,0 +1,80 @@
+"""The files of one example agree with each other, and name only what is there."""
+
+import ipaddress
+import re
+import subprocess
+
+import pytest
+
+from . import uses
+from .sandbox import EXAMPLES
+
+_DOCUMENTATION = [
+    ipaddress.ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
+_OTHERS = {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("use", uses.USES)
+def test_failoverd_follows_what_keepalived_has_with_the_same_vips_on_the_same_interfaces(use: str) -> None:
+    told = uses.keepalived(use)
+    for name, instance in uses.instances(use).items():
+        vips = [vip if " dev " in vip else f"{vip} dev {instance['interface']}" for vip in instance["vips"]]
+        assert sorted(vips) == sorted(told[name].vips)
+        assert vips
+
+
+def test_the_router_has_six_vips_in_one_group() -> None:
+    group = uses.keepalived("router")["ROUTER"]
+    assert group.kind == "GROUP"
+    assert len(set(group.vips)) == 6
+
+
+@pytest.mark.parametrize("use", uses.USES)
+def test_every_instance_of_keepalived_is_followed_by_itself_or_with_its_group(use: str) -> None:
+    told = uses.keepalived(use)
+    followed = {vip for name in uses.instances(use) for vip in told[name].vips}
+    assert followed == {vip for each in told.values() for vip in each.vips}
+
+
+@pytest.mark.parametrize("conf", ["bird.conf", "bird-1.6.conf"])
+def test_bird_uses_every_symbol_in_a_filter_after_the_include(conf: str) -> None:
+    text = re.sub(r"#.*", "", uses.text(f"hosting/{conf}"))
+    include = re.search(r'^include "/etc/bird/failoverd\.conf";$', text, re.MULTILINE)
+    assert include is not None
+    symbols = [resource["symbol"] for resource in uses.resources("hosting") if resource["driver"] == "bird"]
+    assert symbols
+    for symbol in symbols:
+        assert re.search(rf"\bfilter\b[^}}]*\b{symbol}\b", text[include.end() :])
+
+
+@pytest.mark.parametrize("use", uses.USES)
+def test_a_debian_package_has_every_unit(use: str) -> None:
+    units = [resource["unit"] for resource in uses.resources(use) if "unit" in resource]
+    assert units
+    for unit in units:
+        file = re.sub(r"@.*\.", "@.", unit)
+        subprocess.run(["dpkg-query", "--search", f"*/systemd/system/{file}"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("use", uses.USES)
+def test_the_readme_disables_every_unit_that_failoverd_starts(use: str) -> None:
+    disabled = re.findall(r"^ +systemctl disable (.*)$", uses.text(f"{use}/README.md"), re.MULTILINE)
+    units = [resource["unit"] for resource in uses.resources(use) if "unit" in resource]
+    assert set(" ".join(disabled).split()) == set(units)
+
+
+def test_every_address_is_one_for_documentation() -> None:
+    strangers = {}
+    for file in EXAMPLES.rglob("*"):
+        if file.is_file():
+            found = {a for a in re.findall(r"\b(?:\d{1,3}\.){3}\d{1,3}\b", file.read_text()) if a not in _OTHERS}
+            bad = {a for a in found if not any(ipaddress.ip_address(a) in network for network in _DOCUMENTATION)}
+            if bad:
+                strangers[file.name] = bad
+    assert strangers == {}
+
+
+def test_every_folder_is_in_the_table_of_the_readme() -> None:
+    folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    assert set(re.findall(r"^\|.*?\]\((\w+)/", uses.text("README.md"), re.MULTILINE)) == folders

@@ -1,0 +1,116 @@
+"""A real keepalived with each example speaks to failoverd as the example says: by FIFO, by the hook, or by both."""
+
+import contextlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import uses
+from .sandbox import EXAMPLES, Sandbox
+
+_FIFO, _SPOOL, _LOG = "/run/failoverd/keepalived.fifo", "/run/failoverd/spool", "/run/keepalived.log"
+
+#: What keepalived says of a script that it leaves out, of a keyword or a setting that it passes over.
+_COMPLAINT = re.compile(
+    r"warning|error|unknown|unsafe|disabl|cannot|unable|ignor|invalid|reset|incompatib|not exist|does ?n.t|no such",
+    re.IGNORECASE,
+)
+
+
+@contextlib.contextmanager
+def _keepalived(box: Sandbox, use: str, node: str) -> Iterator[None]:
+    """keepalived on `node` with the example, and nobody there to listen: FIFO and spool keep what it says."""
+    for number, name in enumerate(sorted(uses.interfaces(use)), start=1):
+        box.interface(name, f"198.51.100.{number}/32")
+    box.path(_SPOOL).mkdir(parents=True)
+    os.mkfifo(box.path(_FIFO), 0o600)
+    conf = str(EXAMPLES / use / "keepalived.conf")
+    with (
+        box.path(_LOG).open("w") as log,
+        subprocess.Popen(
+            box.command(["keepalived", "--dont-fork", "--log-console", "-i", node, "-f", conf]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as keepalived,
+    ):
+        try:
+            yield
+        finally:
+            keepalived.kill()  # what it leaves behind ends with the box
+
+
+@pytest.mark.parametrize(("use", "node"), [("hosting", "right"), ("router", "left")])
+def test_it_tells_failoverd_by_the_fifo(box: Sandbox, use: str, node: str) -> None:
+    box.install_hook()
+    (name,) = uses.instances(use)
+    kind = uses.keepalived(use)[name].kind
+    with _keepalived(box, use, node):
+        fifo = os.open(box.path(_FIFO), os.O_RDWR | os.O_NONBLOCK)
+        told = _await(lambda so_far: so_far + _read(fifo), lambda text: _line(kind, name) in text)
+        os.close(fifo)
+    assert all(line.endswith(f" BACKUP {_priority(use, node)}") for line in told.splitlines() if "INSTANCE" in line)
+    assert _complaints(box) == []
+
+
+@pytest.mark.parametrize(("use", "node"), [("router", "right"), ("loadbalancer", "left"), ("loadbalancer", "right")])
+def test_it_tells_failoverd_by_the_hook(box: Sandbox, use: str, node: str) -> None:
+    box.install_hook()
+    (name,) = uses.instances(use)
+    kind = uses.keepalived(use)[name].kind
+    priority = 0 if kind == "GROUP" else _priority(use, node)  # keepalived gives a group none
+    with _keepalived(box, use, node):
+        spooled = _await(lambda _: _first_file(box.path(_SPOOL)), bool)
+    assert spooled.rstrip("\n").split("\t")[4:] == [kind, name, "BACKUP", str(priority)]
+    assert _complaints(box) == []
+
+
+@pytest.mark.parametrize("use", ["router", "loadbalancer"])
+def test_a_hook_that_others_may_write_is_left_out_and_the_log_says_so(box: Sandbox, use: str) -> None:
+    # Shows that the tests above would notice.
+    box.install_hook()
+    box.path("/usr/libexec/failoverd/notify").chmod(0o777)
+    with _keepalived(box, use, "left"):
+        _await(lambda _: box.path(_LOG).read_text(), lambda log: "BACKUP STATE (init)" in log)
+    assert len(_complaints(box)) == 1
+
+
+def _complaints(box: Sandbox) -> list[str]:
+    return [line for line in box.path(_LOG).read_text().splitlines() if _COMPLAINT.search(line)]
+
+
+def _line(kind: str, name: str) -> str:
+    return f'{kind} "{name}" BACKUP '
+
+
+def _priority(use: str, node: str) -> int:
+    found = {int(n) for n in re.findall(rf"@{node} +priority (\d+)", uses.text(f"{use}/keepalived.conf"))}
+    (only,) = found
+    return only
+
+
+def _read(fifo: int) -> str:
+    try:
+        return os.read(fifo, 65536).decode()
+    except BlockingIOError:
+        return ""
+
+
+def _first_file(directory: Path) -> str:
+    return next((file.read_text() for file in directory.glob("[0-9]*")), "")
+
+
+def _await(look: Callable[[str], str], done: Callable[[str], bool]) -> str:
+    """What `look` returned when it was `done`; it is given what it returned last."""
+    deadline = time.monotonic() + 20
+    text = ""
+    while not done(text):
+        assert time.monotonic() < deadline, f"so far: {text!r}"
+        time.sleep(0.01)
+        text = look(text)
+    return text

@@ -1,0 +1,78 @@
+"""Every configuration in examples/ is taken by the program it is for, without a word of complaint."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import uses
+from .sandbox import EXAMPLES, REPOSITORY, Sandbox
+
+_BINARIES = Path(sys.executable).parent
+_BIRDS = [
+    ("bird.conf", "/usr/sbin/bird"),
+    ("bird.conf", str(REPOSITORY / ".cache/birds/3/run")),
+    ("bird-1.6.conf", str(REPOSITORY / ".cache/birds/1.6/run")),
+]
+_FIRST_INCLUDE = re.compile(r"^ +(echo 'define .*' >/etc/bird/failoverd\.conf)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("use", "node"), uses.NODES_OF_USES)
+def test_keepalived_takes_it(box: Sandbox, use: str, node: str) -> None:
+    for number, name in enumerate(sorted(uses.interfaces(use)), start=1):
+        box.interface(name, f"198.51.100.{number}/32")
+    assert box.do(["keepalived", "-t", "-i", node, "-f", str(EXAMPLES / use / "keepalived.conf")]) == ""
+
+
+@pytest.mark.parametrize(("conf", "bird"), _BIRDS, ids=["2", "3", "1.6"])
+def test_bird_takes_it_with_the_include_that_the_readme_makes(box: Sandbox, conf: str, bird: str) -> None:
+    check = [bird, "-p", "-c", str(EXAMPLES / "hosting" / conf)]
+    assert box.run(check).returncode != 0  # it looks for the include
+    assert box.do(["sh", "-c", first_include()]) == ""
+    assert box.do(check) == ""
+
+
+def test_the_include_that_the_readme_makes_is_what_failoverd_writes_for_standby() -> None:
+    (prefix,) = [resource for resource in uses.resources("hosting") if resource["driver"] == "bird"]
+    assert f"'define {prefix['symbol']} = {prefix['standby']};'" in first_include()
+
+
+def first_include() -> str:
+    """The command with which hosting/README.md makes bird's include."""
+    command = _FIRST_INCLUDE.search(uses.text("hosting/README.md"))
+    assert command is not None
+    return command[1]
+
+
+def test_frr_takes_it(box: Sandbox) -> None:
+    assert box.do(["vtysh", "--dryrun", "--inputfile", str(EXAMPLES / "router/frr.conf")]) == ""
+
+
+def test_frr_starts_the_daemons_that_its_configuration_needs(box: Sandbox) -> None:
+    box.write("/etc/frr/daemons", uses.text("router/daemons"))
+    told = box.do(["bash", "-c", ". /usr/lib/frr/frrcommon.sh; daemon_list these; echo $these"])
+    assert set(told.split()) - {"mgmtd"} == {"zebra", "staticd", "ospfd"}  # mgmtd: always, from FRR 9 on
+
+
+def test_haproxy_takes_it(box: Sandbox) -> None:
+    told = box.do(["haproxy", "-c", "-f", str(EXAMPLES / "loadbalancer/haproxy.cfg")])
+    assert told.strip() in {"", "Configuration file is valid"}
+
+
+@pytest.mark.parametrize(("use", "node"), uses.NODES_OF_USES)
+def test_failoverd_takes_it(use: str, node: str) -> None:
+    file = str(EXAMPLES / use / "failoverd.toml")
+    told = _told([_BINARIES / "failoverd", "--config", file, "--node", node, "--check"])
+    assert re.fullmatch(rf"\S+: ok \(1 instances, [1-9]\d* resources on {node}\)\n", told)
+
+
+@pytest.mark.parametrize("use", uses.USES)
+def test_failoverctl_takes_it(use: str) -> None:
+    file = EXAMPLES / use / "failoverd.toml"
+    assert f"{file}: ok " in _told([_BINARIES / "failoverctl", "config", "check", str(file)])
+
+
+def _told(argv: list[str | Path]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
