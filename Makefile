@@ -5,13 +5,14 @@ PYTHON := /usr/bin/python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 
-.PHONY: help demo test quick lint types unit lab bench test-newest man deb package clean
+.PHONY: help demo test quick lint types unit lab vmlab bench test-newest man deb package clean
 
 help:
 	@echo "make demo         a failover in a laboratory of network namespaces, as it happens (a minute)"
-	@echo "make test         every test: lint, types, unit and property tests, the laboratory's stories"
+	@echo "make test         every test: lint, types, unit and property tests, both laboratories' stories, the package's tests"
 	@echo "make quick        lint, types and unit tests only"
 	@echo "make test-newest  the unit tests with the newest releases of the libraries"
+	@echo "make vmlab        the service's stories, with the package in a virtual machine"
 	@echo "make bench        what it costs, against a shell script that does the same"
 	@echo "make man          the manual pages, into build/man/"
 	@echo "make deb          the Debian package, into dist/"
@@ -38,7 +39,7 @@ help:
 demo: .venv/made
 	@$(BIN)/python -m tests.lab.demo
 
-test: quick lab
+test: quick lab package vmlab
 
 quick: lint types unit
 
@@ -56,6 +57,10 @@ unit: .venv/made .cache/birds/made
 
 lab: .venv/made
 	$(PYTEST) -m lab tests/lab tests/unit/examples
+
+vmlab: .venv/made deb
+	sh tests/vmlab/packages.sh
+	$(PYTEST) -m vmlab tests/vmlab
 
 bench: .venv/made
 	@$(BIN)/python -m tests.bench

@@ -1,0 +1,119 @@
+"""A Debian of another release, or of this one, in a chroot with processes, mounts and a network of its own.
+
+The base of each is made once and kept under ``.cache``, named after all that it is made from; what a test changes goes into
+memory, over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.lab.waiting import wait_for
+
+_SCRIPT = Path(__file__).parent / "chroot.sh"
+_CACHE = Path(__file__).parents[2] / ".cache" / "chroots"
+#: What a machine's first process does before it does nothing more: every change goes into memory, and ends with it.
+_INIT = """
+set -e
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o "lowerdir=$0,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/root
+cd /mnt/root
+mount -t proc proc proc
+mount -t tmpfs -o mode=755 tmpfs dev
+for device in null zero full random urandom; do
+    touch "dev/$device"
+    mount --bind "/dev/$device" "dev/$device"
+done
+ip link add eth0 type veth peer name eth1
+exec chroot . sleep infinity
+"""
+
+
+def base(suite: str, packages: list[str]) -> Path:
+    """The directory of a Debian `suite` with `packages`, made at the first call."""
+    content = hashlib.sha256("\0".join([_SCRIPT.read_text(), *packages]).encode()).hexdigest()[:16]
+    target = _CACHE / f"{suite}-{content}"
+    if not target.exists():
+        for outdated in _CACHE.glob(f"{suite}-*"):
+            shutil.rmtree(outdated)
+        subprocess.run(["sh", _SCRIPT, suite, target, *packages], check=True, timeout=600, stdin=subprocess.DEVNULL)
+    return target
+
+
+class Chroot:
+    """A Debian in which commands run. `init`: the pid of its first process, with which all in it ends."""
+
+    def __init__(self, init: int) -> None:
+        self._root = Path(f"/proc/{init}/root")
+        # --wdns: the other way to name a directory would leave the commands in one of this machine's.
+        namespaces = "--mount --pid --net --ipc --uts --root --wdns=/"
+        clean = "env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive"
+        self._enter = ["nsenter", f"--target={init}", *namespaces.split(), *clean.split()]
+
+    def run(self, *argv: str) -> str:
+        """The output of a command that exits 0; CalledProcessError with all that it said if it does not."""
+        done = subprocess.run(
+            [*self._enter, *argv],
+            check=False,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode != 0:
+            failure = subprocess.CalledProcessError(done.returncode, argv, done.stdout)
+            failure.add_note(done.stdout)
+            raise failure
+        return done.stdout
+
+    @contextmanager
+    def running(self, *argv: str) -> Iterator[subprocess.Popen[str]]:
+        """A program for as long as the block lasts; it has to end by itself when it gets SIGTERM."""
+        with subprocess.Popen([*self._enter, *argv], stdin=subprocess.DEVNULL, text=True) as program:
+            try:
+                yield program
+                for child in psutil.Process(program.pid).children():  # nsenter waits for what it has started
+                    child.terminate()
+                program.wait(timeout=30)
+            finally:
+                program.kill()
+
+    def install(self, deb: Path) -> str:
+        """What dpkg and the maintainer scripts print, when all goes well."""
+        shutil.copy(deb, self.path("/root"))
+        try:
+            return self.run("dpkg", "--install", f"/root/{deb.name}")
+        finally:
+            self.path(f"/root/{deb.name}").unlink()
+
+    def path(self, inside: str) -> Path:
+        return self._root / inside.removeprefix("/")
+
+    def files(self) -> set[str]:
+        """Every path in it, but for those of devices and processes."""
+        return set(self.run("find", "/", "-xdev", "-print").splitlines())
+
+
+@contextmanager
+def machine(lower: Path) -> Iterator[Chroot]:
+    """A Debian that begins as `lower`, which stays as it is."""
+    unshare = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "sh", "-c", _INIT]
+    with subprocess.Popen([*unshare, lower], stdin=subprocess.DEVNULL) as holder:
+        try:
+            init = wait_for(
+                "the chroot's first process",
+                lambda: [each.pid for each in psutil.Process(holder.pid).children() if each.name() == "sleep"],
+                within=10,
+            )
+            yield Chroot(init[0])
+        finally:
+            holder.kill()

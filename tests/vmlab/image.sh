@@ -1,0 +1,139 @@
+#!/bin/sh
+# Builds the disk that every machine of the laboratory starts from, and prints the directory that holds it:
+#
+#     image.sh [SUITE]        bookworm unless told otherwise
+#
+#     disk.img                ext4, read-only to the machines: each writes into an overlay of its own
+#     vmlinux                 the kernel, unpacked: an emulated machine takes five seconds to unpack it
+#     vmlinuz initrd.img xen  the kernel as Xen boots it, its initrd, and Xen
+#     id_ed25519              the key that the machines let in as root
+#
+# The directory is named after the contents of this script, so a change of it makes another one and a second run does
+# nothing. Needs root, for mmdebstrap's chroot. The machine's own apt state is left alone.
+set -eu
+suite=${1:-bookworm}
+here=$(cd "$(dirname "$0")" && pwd)
+cache=$here/../../.cache/vmlab
+hash=$(sha256sum "$here/image.sh" | cut -c 1-12)
+
+case $suite in
+trixie) xen=4.20 ;;
+*) xen=4.17 ;;
+esac
+packages="
+    linux-image-amd64 initramfs-tools lz4 xz-utils systemd-sysv dbus udev openssh-server iproute2 iputils-ping procps kmod
+    keepalived bird2 frr xen-hypervisor-$xen-amd64 xen-utils-$xen drbd-utils busybox-static
+    python3 python3-pyroute2 python3-systemd python3-pydbus python3-psutil python3-structlog python3-jsonschema
+    python3-rich python3-argcomplete
+"
+# Stories start what they need. The rest would only take time, at a boot or in the middle of a story.
+disabled="keepalived bird frr drbd xendomains"
+masked="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service
+    fstrim.timer logrotate.timer systemd-tmpfiles-clean.timer getty@tty1.service serial-getty@ttyS0.service
+    serial-getty@hvc0.service systemd-logind.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
+    dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount
+    sys-fs-fuse-connections.mount modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service
+    modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service systemd-update-utmp.service
+    systemd-update-utmp-runlevel.service"
+
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+image=$cache/$suite-$hash
+# Two that want the same image build it once.
+exec 9>"$cache/lock"
+flock 9
+if [ -d "$image" ]; then
+    echo "$image"
+    exit 0
+fi
+
+new=$image.new
+rm -rf "$new"
+mkdir -p "$new/files"
+trap 'rm -rf "$new"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# Debian's own archive, from wherever and however this machine takes its packages.
+# shellcheck disable=SC2016 # these are apt's words, not the shell's
+mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1)
+apt-config dump | grep '^Acquire::' >"$new/apt.conf"
+
+ssh-keygen -q -t ed25519 -N '' -C failoverd-vmlab -f "$new/id_ed25519"
+
+files=$new/files
+mkdir -p "$files/etc/initramfs-tools/conf.d" "$files/etc/ssh/sshd_config.d" "$files/etc/systemd/system" \
+    "$files/etc/systemd/journald.conf.d" "$files/etc/systemd/system/xen.service.d" "$files/etc/modprobe.d" "$files/root/.ssh" "$files/usr/local/sbin" "$files/var/log/journal"
+chmod 700 "$files/root" "$files/root/.ssh"
+cp "$new/id_ed25519.pub" "$files/root/.ssh/authorized_keys"
+echo "/dev/vda / ext4 noatime 0 0" >"$files/etc/fstab"
+echo "127.0.0.1 localhost left right center" >"$files/etc/hosts"
+# An emulated machine spends seconds on a big initrd.
+printf 'MODULES=list\nCOMPRESS=lz4\nFSTYPE=ext4\n' >"$files/etc/initramfs-tools/conf.d/vmlab"
+printf '%s\n' virtio_pci virtio_blk virtio_net ext4 >"$files/etc/initramfs-tools/modules"
+printf 'UsePAM no\nMaxSessions 64\n' >"$files/etc/ssh/sshd_config.d/vmlab.conf"
+# The boot before a reboot is evidence, and so is every line of a storm.
+printf '[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\n' >"$files/etc/systemd/journald.conf.d/vmlab.conf"
+# Hardware that nobody asks for, which udev would spend seconds on.
+printf 'blacklist %s\n' kvm_amd kvm_intel kvm ata_piix ata_generic pata_acpi libata floppy pcspkr i2c_piix4 psmouse \
+    button powernow_k8 acpi_cpufreq >"$files/etc/modprobe.d/vmlab.conf"
+printf '[Unit]\nConditionPathExists=/proc/xen/capabilities\n' >"$files/etc/systemd/system/xen.service.d/vmlab.conf"
+cat >"$files/usr/local/sbin/vmlab-network" <<'END'
+#!/bin/sh
+# Gives each interface the address that the kernel's command line has for it: vmlab.eth0=ADDRESS/LENGTH
+for word in $(cat /proc/cmdline); do
+    case $word in
+    vmlab.eth*=*)
+        interface=${word#vmlab.} address=${word#*=}
+        interface=${interface%%=*}
+        ip link set "$interface" up
+        ip address replace "$address" dev "$interface"
+        ;;
+    esac
+done
+END
+chmod 755 "$files/usr/local/sbin/vmlab-network"
+cat >"$files/etc/systemd/system/vmlab-network.service" <<'END'
+[Unit]
+Description=The laboratory's addresses
+DefaultDependencies=no
+Wants=network.target
+After=systemd-remount-fs.service
+Before=network.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/vmlab-network
+
+[Install]
+WantedBy=multi-user.target
+END
+
+root=$new/root
+# shellcheck disable=SC2016 # $1 is the chroot, and mmdebstrap's shell puts it in
+mmdebstrap --quiet --mode=root --variant=minbase --aptopt="$new/apt.conf" \
+    --include="$(echo "$packages" | xargs | tr ' ' ,)" \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --essential-hook="tar -C '$files/etc' -c initramfs-tools | tar -C \"\$1/etc\" -x" \
+    --customize-hook="tar -C '$files' --owner=0 --group=0 -c . | tar -C \"\$1\" -x" \
+    --customize-hook="chroot \"\$1\" sh -c 'for unit in $(echo "$disabled" | xargs); do systemctl disable --quiet \$unit; done'" \
+    --customize-hook="systemctl --quiet --root \"\$1\" mask $(echo "$masked" | xargs)" \
+    --customize-hook='systemctl --quiet --root "$1" enable vmlab-network.service ssh.service' \
+    --customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"' \
+    --customize-hook='rm -f "$1/etc/resolv.conf"; : >"$1/etc/machine-id"; rm -f "$1/var/lib/dbus/machine-id"' \
+    "$suite" "$root" "$mirror" >&2
+
+cp "$root"/boot/vmlinuz-* "$new/vmlinuz"
+start=$(LC_ALL=C grep -abo -m 1 -P '\xfd7zXZ\x00' "$new/vmlinuz" | head -n 1 | cut -d : -f 1)
+tail -c "+$((start + 1))" "$new/vmlinuz" | xz -dc --single-stream >"$new/vmlinux" 2>/dev/null || [ -s "$new/vmlinux" ]
+cp "$root"/boot/initrd.img-* "$new/initrd.img"
+[ ! -e "$root/boot/xen-$xen-amd64.gz" ] || gzip -dc "$root/boot/xen-$xen-amd64.gz" >"$new/xen"
+rm -rf "${root:?}"/boot/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
+mke2fs -q -t ext4 -E lazy_itable_init=1 -d "$root" "$new/disk.img" 4G
+rm -rf "$root" "$files" "$new/apt.conf"
+mv "$new" "$image"
+# Images of other versions of this script; a machine that still runs from one keeps it open.
+for old in "$cache/$suite"-*; do
+    [ "$old" = "$image" ] || rm -rf "$old"
+done
+echo "$image"

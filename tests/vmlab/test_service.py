@@ -1,0 +1,317 @@
+"""Stories of the service in a machine that has the package: what a hypervisor's administrator relies on.
+
+One machine for all of them, since a boot is what takes the time; each story brings it to where it begins.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab import wire
+from tests.lab.waiting import wait_for
+
+from . import service
+from .lab import VmLab
+from .machine import Hardware
+from .service import SOON, UNIT, VIP, Service
+
+# What a machine writes whatever happens to the package.
+_NOT_THE_PACKAGES = ("/var/log/", "/var/lib/dpkg/", "/var/lib/systemd/", "/var/cache/", "/srv/story/", "/root/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The machine before the package was there."""
+
+    files: set[str]
+    groups: str
+    users: str
+
+
+def look_around(failoverd: Service) -> Before:
+    files = failoverd.machine.sh("find / /run/failoverd -xdev", check=False, within=SOON).splitlines()
+    return Before(
+        files={path for path in files if not path.startswith(_NOT_THE_PACKAGES)},
+        groups=failoverd.machine.sh("getent group | sort"),
+        users=failoverd.machine.sh("getent passwd | sort"),
+    )
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[VmLab]:
+    with VmLab({"left": Hardware(networks={"service": "192.0.2.11/24"}, processors=2)}) as lab:
+        lab.boot()
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def before(lab: VmLab) -> Before:
+    """The machine as it was, with the package installed now."""
+    failoverd = Service(lab.machines["left"])
+    failoverd.configure()
+    found = look_around(failoverd)
+    failoverd.install(service.package())
+    return found
+
+
+@pytest.fixture
+def failoverd(lab: VmLab, before: Before) -> Iterator[Service]:
+    """The service, which must not fall over its own feet in any story."""
+    del before
+    found = Service(lab.machines["left"])
+    began = lab.machines["left"].sh("date +%s").strip()
+    yield found
+    assert "Traceback" not in found.journal(f"--since=@{began}", "-o", "cat")
+
+
+@pytest.fixture(scope="module")
+def client(lab: VmLab) -> str:
+    """The namespace of somebody who uses the VIP."""
+    return lab.add_namespace("client", {"service": "192.0.2.99/24"})
+
+
+@pytest.fixture(scope="module")
+def booted(lab: VmLab, before: Before) -> Service:
+    """A boot in which keepalived does not run."""
+    del before
+    machine = lab.machines["left"]
+    machine.run(["systemctl", "disable", "--quiet", "keepalived.service"])
+    machine.reboot()
+    return Service(machine)
+
+
+def test_after_a_boot_all_is_there_and_what_something_else_started_is_stopped(booted: Service) -> None:
+    failoverd, machine = booted, booted.machine
+    assert failoverd.property("ActiveState") == "active"
+    owners = machine.sh("cd /run/failoverd && stat -c '%n %A %U' notify.sock control.sock keepalived.fifo spool track")
+    assert [line.split()[0] for line in owners.splitlines()] == [
+        *("notify.sock", "control.sock", "keepalived.fifo", "spool", "track")
+    ]
+    kinds = {line.split()[0]: (line.split()[1][0], line.split()[2]) for line in owners.splitlines()}
+    assert kinds == {
+        "notify.sock": ("s", "root"),
+        "control.sock": ("s", "root"),
+        "keepalived.fifo": ("p", "root"),
+        "spool": ("d", "root"),
+        "track": ("d", "root"),
+    }
+    # Nobody may tell it what keepalived said, and everybody may ask it.
+    nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    told = machine.run([*nobody, "/usr/libexec/failoverd/notify", "INSTANCE", "VI_1", "MASTER", "100"], check=False)
+    assert told.returncode == 75
+    assert machine.run([*nobody, "failoverctl", "status"]).returncode == 0
+
+    # web.service is enabled. Nobody has spoken in this boot, and the VIP is not here.
+    failoverd.wait_for_phase("standby")
+    assert failoverd.recorded("VI_1") == []
+    failoverd.wait_for_property("ActiveState", "inactive", "web.service")
+    assert failoverd.property("ExecMainStartTimestampMonotonic", "web.service") != "0"
+
+
+def test_a_mere_restart_stops_nothing_that_something_else_started(booted: Service) -> None:
+    failoverd, machine = booted, booted.machine
+    failoverd.wait_for_phase("standby")
+    machine.run(["systemctl", "stop", UNIT])
+    machine.run(["systemctl", "start", "web.service"])
+    machine.run(["systemctl", "start", UNIT], within=SOON)
+    seen = wait_for(
+        "web.service was looked at",
+        failoverd.instance,
+        until=lambda seen: seen["resources"]["web"]["level"] == "active",
+        within=SOON,
+    )
+    assert seen["phase"] == "unknown"
+    assert failoverd.property("ActiveState", "web.service") == "active"
+
+
+def test_the_master_serves(failoverd: Service, client: str) -> None:
+    failoverd.become_active()
+    argv = wire.in_netns(client, ["ping", "-c", "1", "-W", "1", VIP])
+    wait_for("the VIP answers", lambda: subprocess.run(argv, capture_output=True, check=True, timeout=20), within=SOON)
+    assert failoverd.log().splitlines()[-2:] == ["route started", "guest started"]
+    # Neither the sandbox nor anything else is in the way.
+    assert failoverd.journal("-b", "-p", "warning", "-o", "cat") == ""
+
+
+def test_a_restart_changes_no_resource_and_loses_no_event(failoverd: Service) -> None:
+    failoverd.become_active()
+    before, steps = failoverd.resources(), failoverd.steps()
+    rounds = failoverd.storm_during("restarted", f"systemctl restart {UNIT}")
+
+    failoverd.assert_nothing_was_lost("restarted", rounds)
+    failoverd.wait_for_phase("active")
+    assert failoverd.resources() == before
+    assert failoverd.steps() == steps
+
+
+def test_a_stop_changes_no_resource(failoverd: Service) -> None:
+    failoverd.become_active()
+    before, steps = failoverd.resources(), failoverd.steps()
+    failoverd.machine.run(["systemctl", "stop", UNIT], within=SOON)
+    assert failoverd.property("ActiveState") == "inactive"
+    assert failoverd.resources() == before
+
+    failoverd.become_active()
+    assert failoverd.resources() == before
+    assert failoverd.steps() == steps
+
+
+def test_an_upgrade_changes_no_resource_and_keeps_what_was_configured(failoverd: Service, tmp_path: Path) -> None:
+    failoverd.become_active()
+    machine = failoverd.machine
+    machine.sh("echo '# edited' >>/etc/failoverd/failoverd.toml")
+    before, steps = failoverd.resources(), failoverd.steps()
+    newer, version = service.upgraded(service.package(), tmp_path)
+    rounds = failoverd.storm_during("upgraded", f"dpkg -i {failoverd.put(newer)}")
+
+    failoverd.assert_nothing_was_lost("upgraded", rounds)
+    failoverd.wait_for_phase("active")
+    assert failoverd.status()["version"] == version
+    assert failoverd.resources() == before
+    assert failoverd.steps() == steps
+    assert machine.read("/etc/failoverd/failoverd.toml").splitlines()[-1] == "# edited"
+
+
+def test_after_a_crash_it_is_back_and_nothing_has_changed(failoverd: Service) -> None:
+    failoverd.become_active()
+    before, steps = failoverd.resources(), failoverd.steps()
+    restarts = int(failoverd.property("NRestarts"))
+    failoverd.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", UNIT])
+
+    failoverd.wait_for_property("NRestarts", str(restarts + 1))
+    failoverd.wait_for_phase("active")
+    assert failoverd.resources() == before
+    assert failoverd.steps() == steps
+
+
+def test_a_crash_in_the_middle_of_a_demotion_ends_where_it_would_have_ended(failoverd: Service) -> None:
+    failoverd.become_active()
+    machine = failoverd.machine
+    machine.run(["systemctl", "stop", "keepalived.service"], within=SOON)
+    wait_for(
+        "the guest is being stopped", failoverd.log, until=lambda log: log.endswith("guest stopping\n"), within=SOON
+    )
+    machine.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", UNIT])
+
+    failoverd.wait_for_phase("standby")
+    assert failoverd.log().splitlines()[-4:] == ["guest stopping", "guest stopped", "route stopping", "route stopped"]
+    newest, *_ = failoverd.transitions()
+    assert (newest["target"], newest["outcome"]) == ("standby", "standby")
+    assert "interrupted" in {transition["outcome"] for transition in failoverd.transitions()}
+
+
+def test_a_loop_that_is_stuck_is_killed_by_the_watchdog_and_started_again(failoverd: Service) -> None:
+    failoverd.become_active()
+    machine = failoverd.machine
+    machine.write(f"/run/systemd/system/{UNIT}.d/story.conf", "[Service]\nWatchdogSec=5s\nTimeoutAbortSec=2s\n")
+    machine.run(["systemctl", "daemon-reload"])
+    machine.run(["systemctl", "restart", UNIT], within=SOON)
+    failoverd.wait_for_phase("active")
+    before = failoverd.resources()
+    restarts = int(failoverd.property("NRestarts"))
+    machine.run(["systemctl", "kill", "--kill-who=main", "--signal=STOP", UNIT])
+
+    failoverd.wait_for_property("NRestarts", str(restarts + 1))
+    failoverd.wait_for_phase("active")
+    assert "Watchdog timeout" in failoverd.journal("-b", "-n", "50")
+    assert failoverd.resources() == before
+    machine.sh(
+        f"rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload && systemctl restart {UNIT}", within=SOON
+    )
+
+
+def test_events_for_a_daemon_that_is_down_start_it_and_none_is_lost(failoverd: Service) -> None:
+    failoverd.become_active()
+    before, steps = failoverd.resources(), failoverd.steps()
+    failoverd.machine.run(["systemctl", "stop", UNIT], within=SOON)
+    assert failoverd.property("ActiveState", "failoverd.socket") == "active"
+    rounds = failoverd.storm_during("woken", "true")
+
+    failoverd.wait_for_property("ActiveState", "active")
+    failoverd.assert_nothing_was_lost("woken", rounds)
+    failoverd.wait_for_phase("active")
+    assert failoverd.resources() == before
+    assert failoverd.steps() == steps
+
+
+def test_what_keepalived_says_as_it_stops_is_kept_for_a_daemon_that_is_down(failoverd: Service) -> None:
+    failoverd.become_active()
+    machine = failoverd.machine
+    machine.run(["systemctl", "stop", UNIT], within=SOON)
+    # Debian's unit kills its hooks with keepalived: what it wrote into the FIFO is all that there may be.
+    machine.run(["systemctl", "stop", "keepalived.service"], within=SOON)
+    machine.run(["systemctl", "start", UNIT], within=SOON)
+    failoverd.wait_for_phase("standby")
+    assert failoverd.recorded("VI_1")[-1]["state"] == "STOP"
+
+
+def test_a_rebooting_master_stops_keepalived_then_its_resources_and_then_failoverd(failoverd: Service) -> None:
+    machine = failoverd.machine
+    machine.run(["systemctl", "enable", "--quiet", "keepalived.service"])
+    failoverd.become_active()
+    machine.sh("rm /srv/story/log")
+    machine.reboot()
+
+    # The log of the boot before; this one's comes after it.
+    assert failoverd.log().splitlines()[:4] == ["guest stopping", "guest stopped", "route stopping", "route stopped"]
+    lines = machine.run(
+        ["journalctl", "-b", "-1", "-o", "cat", "--no-pager", "-u", "init.scope", "-u", "keepalived", "-u", UNIT]
+    ).stdout.splitlines()
+    stopped = {unit: _last(lines, rf"^Stopped {unit}\.service") for unit in ("keepalived", "failoverd")}
+    assert 0 <= stopped["keepalived"] < stopped["failoverd"]
+    newest = [each for each in failoverd.transitions() if each["target"] == "standby"]
+    assert newest[0]["outcome"] == "standby"
+
+    ready, started = (
+        int(failoverd.property(name, unit))
+        for name, unit in (
+            ("ActiveEnterTimestampMonotonic", UNIT),
+            ("ExecMainStartTimestampMonotonic", "keepalived.service"),
+        )
+    )
+    assert 0 < ready < started
+    failoverd.wait_for_phase("active")
+
+
+def _last(lines: list[str], pattern: str) -> int:
+    """The place of the last line that matches; -1 when none does."""
+    return max((place for place, line in enumerate(lines) if re.search(pattern, line)), default=-1)
+
+
+def test_the_journal_explains_a_refusal(failoverd: Service) -> None:
+    failoverd.become_standby()
+    failoverd.machine.run(["/usr/libexec/failoverd/notify", "INSTANCE", "VI_1", "MASTER", "100"])
+    failoverd.wait_for_phase("refused")
+    explained = failoverd.journal("-b", "-x", "-n", "60")
+    assert "Mastership of VI_1 was refused" in explained
+    assert "failoverctl status" in explained
+    failoverd.machine.run(["/usr/libexec/failoverd/notify", "INSTANCE", "VI_1", "BACKUP", "100"])
+    failoverd.wait_for_phase("standby")
+
+
+def test_the_sandbox_is_tight(failoverd: Service) -> None:
+    rated = failoverd.machine.run(["systemd-analyze", "security", "--no-pager", UNIT], within=SOON).stdout
+    found = re.search(r"Overall exposure level for failoverd\.service: ([0-9.]+)", rated)
+    assert found is not None
+    assert float(found[1]) < 5.0, rated
+
+
+def test_a_removal_keeps_configuration_and_state_and_a_purge_leaves_nothing(failoverd: Service, before: Before) -> None:
+    failoverd.become_standby()
+    machine = failoverd.machine
+    machine.run(["systemctl", "disable", "--quiet", "keepalived.service"])
+    machine.run(["dpkg", "--remove", "failoverd"], within=SOON)
+    assert machine.run(["systemctl", "is-active", UNIT, "failoverd.socket"], check=False).stdout.split() == [
+        *("inactive", "inactive")
+    ]
+    machine.run(["test", "-s", "/etc/failoverd/failoverd.toml"])
+    machine.run(["test", "-s", "/var/lib/failoverd/history.db"])
+
+    machine.run(["dpkg", "--purge", "failoverd"], within=SOON)
+    after = look_around(failoverd)
+    assert sorted(after.files - before.files) == []
+    assert (after.groups, after.users) == (before.groups, before.users)
