@@ -129,8 +129,6 @@ class _Reader:
         instances = tables.pop("instance", {})
         for key in tables:
             self.problem((key,), f"unknown key; {schema.suggest(key, ['instance', 'keepalived', 'node'])}")
-        if not instances and not self.problems:
-            self.problem((), "nothing to follow; expected a table [instance.NAME] with a name from keepalived.conf")
         options = NodeOptions()
         if self.check(settings, schema.schema(NodeOptions), ("node",)):
             options = schema.build(NodeOptions, settings)

@@ -25,8 +25,12 @@ Identity = tuple[int, int]
 
 
 def _namespace(pid: int | str) -> tuple[int, int]:
-    """What identifies the network namespace of a process. OSError when it cannot be had."""
-    found = Path(f"/proc/{pid}/ns/net").stat()
+    """What identifies the network namespace of a process. OSError when it cannot be had.
+
+    Each namespace has files of its own below ``/proc/PID/net``. ``/proc/PID/ns/net`` is only for who may trace the
+    process, and the sandbox lets failoverd trace nobody who has more capabilities than itself.
+    """
+    found = Path(f"/proc/{pid}/net/dev").stat()
     return found.st_dev, found.st_ino
 
 

@@ -135,8 +135,7 @@ class Service:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._end.set)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
-            instances = sorted(self._configuration.core.instances)
-            _log.info("ready", node=self._configuration.node, instances=instances)
+            _log.info("ready", node=self.node, instances=sorted(self._configuration.core.instances))
             systemd.tell(ready=True, status=self._line())
             self.boot.remember()
             await self._end.wait()
@@ -277,6 +276,9 @@ class Service:
             for problem in error.problems:
                 _log.error("configuration", problem=problem)
             _log.error("the configuration has errors and was not taken; the one in force stays")
+            return
+        if self._configuration.core.instances and not configuration.core.instances:
+            _log.error("the configuration follows nothing any more and was not taken; stop failoverd if that is meant")
             return
         try:
             self._apply(configuration)

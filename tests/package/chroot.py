@@ -1,7 +1,7 @@
 """A Debian of another release, or of this one, in a chroot with processes, mounts and a network of its own.
 
-The base of each is made once and kept under ``.cache``, named after all that it is made from; what a test changes goes into
-memory, over it.
+The base of each is made once and kept under ``.cache``, named after all that it is made from; what a test changes goes
+into memory, over it.
 """
 
 from __future__ import annotations

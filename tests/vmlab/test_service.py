@@ -217,7 +217,7 @@ def test_a_loop_that_is_stuck_is_killed_by_the_watchdog_and_started_again(failov
 
     failoverd.wait_for_property("NRestarts", str(restarts + 1))
     failoverd.wait_for_phase("active")
-    assert "Watchdog timeout" in failoverd.journal("-b", "-n", "50")
+    assert "Watchdog timeout" in failoverd.journal("-b", "-g", "Watchdog")
     assert failoverd.resources() == before
     machine.sh(
         f"rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload && systemctl restart {UNIT}", within=SOON

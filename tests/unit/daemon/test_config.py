@@ -75,6 +75,11 @@ def test_a_good_file(file: Path) -> None:
     assert "a name.with spaces" in loaded.core.instances
 
 
+def test_a_file_that_follows_nothing_yet_is_good(file: Path) -> None:
+    file.write_text("")
+    assert not config.load(file).core.instances
+
+
 def test_a_node_carries_what_names_it(file: Path) -> None:
     file.write_text(GOOD)
     assert set(config.load(file, "center").core.instances["VI_1"].resources) == {"prefix"}
@@ -107,7 +112,6 @@ def test_all_errors_at_once(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "nothing to follow; expected a table [instance.NAME]"),
         ("[instance", "not valid TOML"),
         ("[node]\nparallel = 0\n" + instance(""), "node.parallel: expected an integer (1 or more): how many"),
         ("[node]\ncheck_interval = 1\n" + instance(""), 'expected a duration, like 90, "90s" or "5m", 10 s at least'),

@@ -347,6 +347,17 @@ def test_a_bad_file_leaves_the_running_configuration_in_force(chain: Living) -> 
     chain.until("standby")
 
 
+def test_a_reload_that_would_follow_nothing_is_refused(chain: Living) -> None:
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    chain.config.write_text("# everything is commented out\n")
+    assert chain.process is not None
+    chain.process.send_signal(signal.SIGHUP)
+    wait_for("it says so", lambda: "follows nothing any more" in chain.log.read_text())
+    assert chain.instance_status()["phase"] == "active"
+
+
 def test_a_reload_follows_a_new_instance(chain: Living) -> None:
     chain.start()
     chain.instance("VI_2")
