@@ -34,7 +34,7 @@ class Options:
     )
     socket: str = option("Bird's control socket.", default=birdctl.DEFAULT_SOCKET, pattern="^/")
     protocol: str | None = option(
-        "With `prefix`: ACTIVE also means that this prefix is exported to this protocol.",
+        "With `prefix`: ACTIVE also means that this prefix is exported to this protocol, if its session is up.",
         default=None,
         pattern=r"^[A-Za-z0-9_.:-]+$",
     )
@@ -124,10 +124,14 @@ class Bird:
             detail += f", which is neither active ({options.active}) nor standby ({options.standby})"
             return Observation(level=Level.FAILED, detail=detail)
         reason = None if self._route is None else await bird.exported(*self._route)
-        if reason is not None:
-            detail += f", but {options.prefix} is not exported to {options.protocol} ({reason})"
-            return Observation(level=Level.FAILED, detail=detail)
-        return Observation(level=Level.ACTIVE, detail=detail)
+        if reason is None or options.protocol is None:
+            return Observation(level=Level.ACTIVE, detail=detail)
+        state = await bird.down(options.protocol)
+        if state is not None:  # it is announced the moment the session is up: there is nothing more to do here
+            detail += f", but {birdinclude.not_up(options.protocol, state)}"
+            return Observation(level=Level.ACTIVE, detail=detail)
+        detail += f", but {options.prefix} is not exported to {options.protocol} ({reason})"
+        return Observation(level=Level.FAILED, detail=detail)
 
     def _of_dead_bird(self) -> Observation:
         try:

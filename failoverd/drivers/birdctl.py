@@ -30,6 +30,7 @@ CONFIRMED = 18
 CHECKED = 20
 EVALUATED = 23
 ROUTE = 1007
+PROTOCOL = 1002
 FAILURES = 8000
 
 #: Seconds that one question may take. A configure parses all of bird.conf, and tables may be large.
@@ -137,6 +138,13 @@ class Session:
         """None when the route to exactly `prefix` goes out to `protocol`, else why not, in bird's words."""
         reply = await self.ask(show_exported(prefix, protocol))
         return None if any(code == ROUTE for code, _ in reply.lines) else reply.text or "not exported"
+
+    async def down(self, protocol: str) -> str | None:
+        """None when `protocol` is up or bird knows none of that name, else the state it is in, e.g. ``start``."""
+        reply = await self.ask(f"show protocols {protocol}")
+        # Name, Proto, Table, State: the same columns in bird 1.6, 2 and 3.
+        states = [text.split()[3:4] for code, text in reply.lines if code == PROTOCOL]
+        return next((state for row in states for state in row if state != "up"), None)
 
     async def _exchange(self, question: bytes, seconds: float) -> Reply:
         loop = asyncio.get_running_loop()

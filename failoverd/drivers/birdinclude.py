@@ -114,8 +114,10 @@ class Include:
         new = self._changed(old, wishes)
         try:
             async with birdctl.session(self._socket) as bird:
-                if new == old and not (await _wrong_value(bird, wishes) or await _missing_route(bird, wishes)):
-                    return None
+                if new == old and not await _wrong_value(bird, wishes):
+                    missing, unheard = await _routes(bird, wishes)
+                    if missing is None:
+                        return unheard
                 self._write(new)
                 try:
                     return await self._configure(bird, wishes)
@@ -137,27 +139,30 @@ class Include:
         if loaded.code not in (birdctl.RECONFIGURED, birdctl.PROTOCOL_RESTARTS, birdctl.QUEUED):
             raise Refused(f"bird does not load its configuration: {loaded.code:04} {loaded.text}")
         try:
-            await self._verify(bird, wishes, at_once=loaded.code == birdctl.RECONFIGURED)
+            unheard = await self._verify(bird, wishes, at_once=loaded.code == birdctl.RECONFIGURED)
             await _confirm(bird)
         except Refused:
             await bird.ask("configure undo")
             raise
-        return self._alarm() if loaded.code == birdctl.PROTOCOL_RESTARTS else None
+        return self._alarm() if loaded.code == birdctl.PROTOCOL_RESTARTS else unheard
 
-    async def _verify(self, bird: birdctl.Session, wishes: list[_Wish], *, at_once: bool) -> None:
+    async def _verify(self, bird: birdctl.Session, wishes: list[_Wish], *, at_once: bool) -> str | None:
         """Wait, while anybody still wants to know, until bird runs with every value and announces every route.
 
-        `at_once`: bird said that it is done, so the values must be right now; a route may still be coming.
+        A route that nobody hears, because its session is down, is no reason to go back: the MASTER's value must
+        stand when the session comes up. It is returned as an alarm.
+        `at_once`: bird said that it is done, so the values must be right now; a route may still be coming, and a
+        session that is down was so before.
         """
         deadline = time.monotonic() + (SETTLE if at_once else SETTLE_SLOWLY)
         while True:
             wrong = await _wrong_value(bird, wishes)
-            final = at_once and wrong is not None
-            wrong = wrong or await _missing_route(bird, wishes)
-            if wrong is None:
-                return
-            if final or time.monotonic() > deadline or all(wish.future.done() for wish in wishes):
-                raise Refused(f"{wrong}; bird's previous configuration is back")
+            missing, unheard = await _routes(bird, wishes)
+            over = time.monotonic() > deadline or all(wish.future.done() for wish in wishes)
+            if wrong is None and missing is None and (unheard is None or at_once or over):
+                return unheard
+            if over or (at_once and wrong is not None):
+                raise Refused(f"{wrong or missing}; bird's previous configuration is back")
             await asyncio.sleep(_LOOK_AGAIN)
 
     def _alarm(self) -> str:
@@ -220,6 +225,11 @@ def defines(text: str) -> dict[str, str]:
     return {match[1]: match[2] for match in matches if match is not None}
 
 
+def not_up(protocol: str, state: str) -> str:
+    """The words for a session in `state`, which is not up."""
+    return f"{protocol} is not up ({state}; birdc show protocols all {protocol})"
+
+
 def _only_defines(text: str) -> bool:
     lines = (line.strip() for line in text.splitlines())
     return all(_DEFINE.fullmatch(line) for line in lines if line and not line.startswith("#"))
@@ -260,11 +270,18 @@ async def _wrong_value(bird: birdctl.Session, wishes: list[_Wish]) -> str | None
     return None
 
 
-async def _missing_route(bird: birdctl.Session, wishes: list[_Wish]) -> str | None:
-    """What bird does not announce of what is wished for, or None."""
+async def _routes(bird: birdctl.Session, wishes: list[_Wish]) -> tuple[str | None, str | None]:
+    """What bird does not announce of what is wished for, and what nobody hears because the session is down."""
+    unheard: str | None = None
     for wish in wishes:
-        if wish.route is not None:
-            reason = await bird.exported(*wish.route)
-            if reason is not None:
-                return f"bird does not announce {wish.route[0]} to {wish.route[1]} ({reason})"
-    return None
+        if wish.route is None:
+            continue
+        prefix, protocol = wish.route
+        reason = await bird.exported(prefix, protocol)
+        if reason is None:
+            continue
+        state = await bird.down(protocol)
+        if state is None:
+            return f"bird does not announce {prefix} to {protocol} ({reason})", unheard
+        unheard = f"{not_up(protocol, state)}: {prefix} is announced to it as soon as it is up"
+    return None, unheard

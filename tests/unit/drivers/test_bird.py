@@ -96,12 +96,31 @@ async def test_a_route_that_is_not_exported_goes_back(real: RealBird, monkeypatc
 
 async def test_active_without_the_route_is_failed(real: RealBird) -> None:
     await real.driver().activate()
-    for protocol in ("upstream", "device1", "nosuch", "no-such"):
-        if protocol == "upstream":
-            await real.ask("disable upstream")
+    for protocol in ("device1", "nosuch", "no-such"):
         seen = await real.driver(protocol=protocol, prefix=PREFIX).observe()
         assert seen.level is Level.FAILED
         assert "is not exported" in seen.detail
+
+
+async def test_a_session_that_is_down_does_not_keep_the_master_from_its_metric(real: RealBird) -> None:
+    driver = real.driver(protocol="upstream", prefix=PREFIX)
+    config = real.config.read_text()
+    real.config.write_text(config.replace("upstream {", "upstream { disabled;"))
+    assert (await real.ask("configure")).code in {3, 4}
+    for _ in range(2):  # the second time there is nothing to change, and still something to say
+        alarm = await driver.activate()
+        assert alarm is not None
+        assert f"upstream is not up (down; birdc show protocols all upstream): {PREFIX} is announced" in alarm
+    seen = await driver.observe()
+    assert seen.level is Level.ACTIVE
+    assert "upstream is not up (down" in seen.detail
+    assert "= 100" in real.include.read_text()
+    assert (await real.ask("configure confirm")).code == 19  # nothing will be undone
+
+    real.config.write_text(config)
+    assert (await real.ask("configure")).code == 3
+    assert await real.announced() == "100"
+    assert await driver.activate() is None
 
 
 async def test_an_unknown_symbol_says_what_bird_conf_needs(real: RealBird) -> None:
