@@ -19,7 +19,9 @@ Agent = Literal["failoverd", "script", "none"]
 Source = Literal["fifo", "hook"]
 
 NODES: tuple[NodeName, ...] = ("left", "right", "center")
-PRIORITY: dict[NodeName, int] = {"left": 150, "right": 140, "center": 130}
+#: Far apart: the priority is only worth skew_time, advert_int * (256 - priority) / 256 (RFC 9568, 6.1), and with an
+#: advert every 0.1 s a step of 10 would be 4 ms, which a busy machine takes from one node and not from the other.
+PRIORITY: dict[NodeName, int] = {"left": 250, "right": 150, "center": 50}
 HOST_NUMBER: dict[NodeName, int] = {"left": 11, "right": 12, "center": 13}
 
 UPSTREAM_ADDRESS = "10.77.0.1"
