@@ -89,20 +89,23 @@ class Control:
         self._inode: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Take the socket and serve. ControlError: another daemon lives here, or the path cannot be used."""
+    def take(self) -> None:
+        """Take the socket; who connects waits for `serve`. ControlError: another daemon lives here, or no such path.
+
+        Close it also when this fails.
+        """
         self._lock = _lock(self._path.with_suffix(".lock"))
-        try:
-            if self._socket is None:
-                self._socket = _listen(self._path)
-                self._inode = self._path.stat().st_ino
-            else:
-                _open_to_all(self._path)
-            self._socket.setblocking(False)
-        except BaseException:
-            await self.close()
-            raise
-        self._spawn(self._accept(self._socket))
+        if self._socket is None:
+            self._socket = _listen(self._path)
+            self._inode = self._path.stat().st_ino
+        else:
+            _open_to_all(self._path)
+        self._socket.setblocking(False)
+
+    def serve(self) -> None:
+        """Answer from now on, at the socket that was taken."""
+        if self._socket is not None:
+            self._spawn(self._accept(self._socket))
 
     async def close(self) -> None:
         """End all connections. An own socket is removed, systemd's is left for the next daemon."""

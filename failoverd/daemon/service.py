@@ -105,8 +105,8 @@ class Service:
                 answers.acts,
                 listening=passed.get("control.sock"),
             )
-            await control.start()
             stack.push_async_callback(control.close)
+            control.take()
             self.store.start()
             stack.push_async_callback(self.store.close)
             first = await self.store.first_free_id(deadline=_PATIENCE)
@@ -138,6 +138,7 @@ class Service:
             _log.info("ready", node=self.node, instances=sorted(self._configuration.core.instances))
             systemd.tell(ready=True, status=self._line())
             self.boot.remember()
+            control.serve()  # not before there is something to tell: with systemd's socket, people ask at any time
             await self._end.wait()
             self._keepalived.look()  # it may have ended just now, at a shutdown of the machine
             self.intake.close()

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,8 @@ class Living:
         self.things.mkdir()
         self.process: subprocess.Popen[bytes] | None = None
         self.tables: list[str] = []
+        #: What systemd hands over.
+        self.listening: list[socket.socket] = []
 
     def instance(self, name: str = "VI_1", body: str = "") -> None:
         self.tables.append(f'[instance."{name}"]\n{body}\n')
@@ -79,8 +82,14 @@ class Living:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        numbers = [made.fileno() for made in self.listening]
+        redirections = " ".join(f"{target}<&{number}" for target, number in enumerate(numbers, start=3))
+        passing = ["bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS={len(numbers)}; exec "$0" "$@" {redirections}']
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+            self.process = subprocess.Popen(
+                [*(passing if numbers else ()), *self.words()],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", pass_fds=numbers,
+            )  # fmt: skip
         wait_for("failoverd answers", self._answers)
 
     def _answers(self) -> bool:

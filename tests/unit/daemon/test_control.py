@@ -75,7 +75,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 async def control(path: Path) -> AsyncIterator[Control]:
     made = Control(path, VERBS, ACTS)
-    await made.start()
+    made.take()
+    made.serve()
     yield made
     await made.close()
 
@@ -154,7 +155,8 @@ async def test_a_bug_in_a_handler_is_logged_and_the_client_told(client: Client, 
 
 async def test_a_handler_has_a_deadline(path: Path) -> None:
     control = Control(path, VERBS, ACTS, deadline=0.01)
-    await control.start()
+    control.take()
+    control.serve()
     client = await connect(path)
     assert (await client.ask("hang"))["error"] == "hang took longer than 0.01 s"
     await client.close()
@@ -200,7 +202,8 @@ async def test_half_a_line_ends_the_connection(client: Client) -> None:
 
 async def test_who_says_nothing_is_left(path: Path) -> None:
     control = Control(path, VERBS, ACTS, idle=0.01)
-    await control.start()
+    control.take()
+    control.serve()
     client = await connect(path)
     assert await client.gone()
     await client.close()
@@ -209,7 +212,8 @@ async def test_who_says_nothing_is_left(path: Path) -> None:
 
 async def test_who_does_not_read_is_left(path: Path) -> None:
     control = Control(path, VERBS, ACTS, idle=0.2)
-    await control.start()
+    control.take()
+    control.serve()
     deaf = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     deaf.connect(str(path))
     deaf.sendall(b'{"version": 1, "verb": "large"}\n')
@@ -222,7 +226,8 @@ async def test_who_does_not_read_is_left(path: Path) -> None:
 
 async def test_there_are_at_most_so_many_clients(path: Path) -> None:
     control = Control(path, VERBS, ACTS, clients=2)
-    await control.start()
+    control.take()
+    control.serve()
     first, second = await connect(path), await connect(path)
     assert (await first.ask("status"))["ok"]
     assert (await second.ask("status"))["ok"]
@@ -238,7 +243,8 @@ async def test_there_are_at_most_so_many_clients(path: Path) -> None:
 
 async def test_closing_ends_those_who_wait(path: Path) -> None:
     control = Control(path, VERBS, ACTS)
-    await control.start()
+    control.take()
+    control.serve()
     client = await connect(path)
     assert (await client.ask("status"))["ok"]
     client.writer.write(b'{"version": 1, "verb": "hang"}\n')
@@ -263,7 +269,8 @@ def listening(path: Path) -> socket.socket:
 async def test_a_dead_daemons_socket_is_replaced(path: Path) -> None:
     listening(path).close()
     control = Control(path, VERBS, ACTS)
-    await control.start()
+    control.take()
+    control.serve()
     client = await connect(path)
     assert (await client.ask("status"))["ok"]
     await client.close()
@@ -273,7 +280,7 @@ async def test_a_dead_daemons_socket_is_replaced(path: Path) -> None:
 async def test_a_live_daemon_is_left_alone(control: Control, path: Path) -> None:
     assert control
     with pytest.raises(ControlError, match=r"another failoverd holds .*control\.lock: stop it"):
-        await Control(path, VERBS, ACTS).start()
+        Control(path, VERBS, ACTS).take()
     client = await connect(path)
     assert (await client.ask("status"))["ok"]
     await client.close()
@@ -282,34 +289,35 @@ async def test_a_live_daemon_is_left_alone(control: Control, path: Path) -> None
 async def test_a_socket_that_systemd_holds_is_left_alone(path: Path) -> None:
     with listening(path):
         with pytest.raises(ControlError, match="somebody listens at"):
-            await Control(path, VERBS, ACTS).start()
+            Control(path, VERBS, ACTS).take()
         assert path.exists()
 
 
 async def test_a_file_in_the_way_is_left_alone(path: Path) -> None:
     path.write_text("mine")
     with pytest.raises(ControlError, match="is no socket: move it away"):
-        await Control(path, VERBS, ACTS).start()
+        Control(path, VERBS, ACTS).take()
     assert path.read_text() == "mine"
 
 
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="is --runtime-dir there"):
-        await Control(tmp_path / "absent" / "control.sock", VERBS, ACTS).start()
+        Control(tmp_path / "absent" / "control.sock", VERBS, ACTS).take()
 
 
 async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     with pytest.raises(ControlError, match=r"too long.*shorter"):
-        await Control(deep / "control.sock", VERBS, ACTS).start()
+        Control(deep / "control.sock", VERBS, ACTS).take()
 
 
 async def test_systemds_socket_is_adopted_and_outlives_the_daemon(path: Path) -> None:
     held = listening(path)
     for _ in range(2):
         control = Control(path, VERBS, ACTS, listening=held.dup())
-        await control.start()
+        control.take()
+        control.serve()
         client = await connect(path)
         assert (await client.ask("status"))["ok"]
         await client.close()
@@ -318,7 +326,8 @@ async def test_systemds_socket_is_adopted_and_outlives_the_daemon(path: Path) ->
     early = await connect(path)  # while no daemon runs, the kernel keeps the question
     early.writer.write(b'{"version": 1, "verb": "status"}\n')
     control = Control(path, VERBS, ACTS, listening=held.dup())
-    await control.start()
+    control.take()
+    control.serve()
     assert (await early.send(b""))["ok"]
     await early.close()
     await control.close()
@@ -329,7 +338,8 @@ async def test_systemds_socket_is_opened_to_all(path: Path) -> None:
     held = listening(path)
     path.chmod(0o660)
     control = Control(path, VERBS, ACTS, listening=held.dup())
-    await control.start()
+    control.take()
+    control.serve()
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
     await control.close()
     held.close()
@@ -364,7 +374,8 @@ async def test_all_may_ask_and_only_operators_may_act(
     for parent in path.parents[:-2]:
         parent.chmod(0o755)
     control = Control(path, VERBS, ACTS)
-    await control.start()
+    control.take()
+    control.serve()
     client = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ASK, str(path), str(uid), *map(str, groups), stdout=asyncio.subprocess.PIPE
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +187,23 @@ def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:
     chain.start()
     chain.until("active")
     assert not list((chain.run_dir / "spool").iterdir())
+
+
+def test_who_asks_while_it_starts_is_answered_when_it_has_started(chain: Living) -> None:
+    chain.run_dir.mkdir()
+    with contextlib.ExitStack() as stack:
+        chain.listening = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for made, name in zip(chain.listening, ("notify.sock", "control.sock"), strict=True):
+            made.bind(str(chain.run_dir / name))
+            made.listen()
+        asking = stack.enter_context(socket.socket(socket.AF_UNIX))
+        asking.settimeout(PATIENCE)
+        asking.connect(str(chain.run_dir / "control.sock"))
+        asking.sendall(b'{"version": 1, "verb": "status"}\n')
+        chain.start()
+        told = json.loads(asking.makefile().readline())
+    assert told["ok"], told
+    assert list(told["result"]["instances"]) == ["VI_1"]
 
 
 def test_a_stop_leaves_resources_as_they_are_and_a_start_finds_them(chain: Living) -> None:
