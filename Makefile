@@ -53,7 +53,7 @@ types: .venv/made
 	$(BIN)/mypy
 
 unit: .venv/made .cache/birds/made
-	$(PYTEST) -m 'not lab' tests/unit
+	$(PYTEST) -n auto -m 'not lab' tests/unit
 
 lab: .venv/made
 	$(PYTEST) -m lab tests/lab tests/unit/examples
@@ -66,7 +66,7 @@ bench: .venv/made
 	@$(BIN)/python -m tests.bench
 
 test-newest: .venv-newest/made .cache/birds/made
-	.venv-newest/bin/pytest -p no:cacheprovider -m 'not lab' tests/unit
+	.venv-newest/bin/pytest -p no:cacheprovider -n auto -m 'not lab' tests/unit
 
 # The package build calls this too, with its own packages: no virtual environment.
 man: $(patsubst docs/man/%.scd,build/man/%,$(wildcard docs/man/*.scd))

@@ -41,7 +41,7 @@ def test_what_is_told(manager: socket.socket) -> None:
     ("pid", "microseconds", "seconds"),
     [
         (None, "30000000", 30.0),
-        (str(os.getpid()), "500000", 0.5),
+        ("own", "500000", 0.5),
         ("1", "30000000", None),  # for another process
         (None, None, None),
         (None, "soon", None),
@@ -51,7 +51,7 @@ def test_what_is_told(manager: socket.socket) -> None:
 def test_whether_there_is_a_watchdog(
     monkeypatch: pytest.MonkeyPatch, pid: str | None, microseconds: str | None, seconds: float | None
 ) -> None:
-    for name, value in (("WATCHDOG_PID", pid), ("WATCHDOG_USEC", microseconds)):
+    for name, value in (("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid), ("WATCHDOG_USEC", microseconds)):
         if value is None:
             monkeypatch.delenv(name, raising=False)
         else:
