@@ -16,9 +16,10 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from failoverd import log
 from failoverd.drivers import DriverError, Hung, TimedOut
@@ -104,12 +105,13 @@ async def run(argv: Sequence[str], *, timeout: float | None = None, input: bytes
     note(text)
     process = _Process(tuple(argv), text, input)
     try:
-        if not await process.wait(timeout):
-            await asyncio.shield(process.end())  # also when the caller cancels once more
-            raise TimedOut(f"{text}: no end within {timeout:g} s, killed")
+        ended = await process.wait(timeout)
     except asyncio.CancelledError:
-        await asyncio.shield(process.end())  # also when the caller cancels once more
+        await _to_the_end(process.end())
         raise
+    if not ended:
+        await _to_the_end(process.end())
+        raise TimedOut(f"{text}: no end within {timeout:g} s, killed")
     return process.completed()
 
 
@@ -250,6 +252,20 @@ class _Process:
         await self._exited.wait()
         await self._stdout.closed.wait()
         await self._stderr.closed.wait()
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, which is bounded by itself, however often the caller cancels; it gets its CancelledError then."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _within(seconds: float | None, waiting: Awaitable[object]) -> bool:

@@ -1,6 +1,7 @@
 """The door to processes, against real ones that behave badly."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -195,6 +196,22 @@ async def test_cancelling_twice_still_kills(tmp_path: Path) -> None:
     await gone(child)
     while Path(f"/proc/{child}").exists():
         await asyncio.sleep(0.01)
+
+
+async def test_cancelling_what_is_being_ended_waits_for_its_end(tmp_path: Path) -> None:
+    told_pid, told_term = tmp_path / "pid", tmp_path / "term"
+    script = f"trap 'echo 1 > {told_term}' TERM; echo $$ > {told_pid}; while :; do sleep 0.1; done"
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    task = asyncio.create_task(command.run(["sh", "-c", script], timeout=0.2))
+    child = await told(told_pid)
+    await told(told_term)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not Path(f"/proc/{child}").exists()  # it is reaped, and once: nobody closed what was closed
+    gc.collect()
+    assert complaints == []
 
 
 async def test_cancelling_what_cannot_be_killed_is_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
