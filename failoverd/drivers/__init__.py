@@ -1,6 +1,6 @@
 """What every driver is, and where one is found by its name.
 
-A driver is one file here: it observes one kind of resource, activates and deactivates it, and says which
+A driver is one file here, or one folder: it observes one kind of resource, activates and deactivates it, and says which
 commands that takes. It never decides. The modules named in DOORS are no drivers but what drivers go through: to
 processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes.
 """
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from failoverd.core.model import Observation, ResourceSpec, Verb
 
 #: Modules beside the drivers that are doors, not drivers.
-DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "systemd"})
+DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "pipe", "stream", "systemd"})
 
 
 class DriverError(Exception):
@@ -33,6 +34,10 @@ class TimedOut(DriverError):
 
 class Hung(DriverError):
     """A tool outlived its deadline and SIGKILL (D state): it still runs, and nobody waits for it any more."""
+
+
+class Refused(DriverError):
+    """An activation that would not be safe now, for a reason that does not pass within its deadline."""
 
 
 @runtime_checkable
@@ -54,6 +59,34 @@ class Driver(Protocol):
     def commands(self, verb: Verb) -> tuple[str, ...]:
         """What `verb` would run, pasteable, in order. Runs nothing."""
         ...
+
+
+@runtime_checkable
+class Accepts(Protocol):
+    """A driver whose refusal an operator may overrule, once."""
+
+    async def accept(self, by: str) -> str:
+        """What was accepted, in one line, on behalf of `by`. DriverError when there is nothing to accept."""
+        ...
+
+
+#: Follows the things of one driver as they change, until it is cancelled: calls its argument with the `subject` of the
+#: driver that should look again, or with None for all of them.
+Watch = Callable[[Callable[[str | None], None]], Awaitable[None]]
+
+_memory = Path("/run/failoverd/drivers")
+
+
+def remember_in(directory: Path) -> None:
+    """Where drivers keep what must outlive a reload or a restart of the daemon, and not a boot."""
+    global _memory  # noqa: PLW0603 # it is a place, as /run is
+    _memory = directory
+
+
+def memory_dir() -> Path:
+    """The directory for it, made if it is not there. OSError when it cannot be."""
+    _memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _memory
 
 
 def option(doc: str, **rules: Any) -> Any:
@@ -80,10 +113,14 @@ class Options(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A driver as its module defines it: the class of its ``Options``, and ``make(options, spec)``."""
+    """A driver as its module defines it: the class of its ``Options``, and ``make(options, spec)``.
+
+    `watch`: None where there is nothing to follow. Drivers that are followed have a ``subject``.
+    """
 
     options: type[Options]
     make: Callable[[Any, ResourceSpec], Driver]
+    watch: Watch | None
 
 
 def names() -> tuple[str, ...]:
@@ -96,4 +133,4 @@ def find(name: str) -> Found:
     if name not in names():
         raise KeyError(name)
     module = importlib.import_module(f"{__name__}.{name}")
-    return Found(options=module.Options, make=module.make)
+    return Found(options=module.Options, make=module.make, watch=getattr(module, "watch", None))

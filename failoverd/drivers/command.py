@@ -16,16 +16,17 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from failoverd import log
-from failoverd.drivers import DriverError, Hung, TimedOut
+from failoverd.drivers import DriverError, Hung, TimedOut, pipe
+from failoverd.drivers.pipe import Pipe
 
 #: Bytes of standard output and of standard error that are kept; what comes after is read and dropped.
-KEPT = 64 * 1024
+KEPT = pipe.KEPT
 
 #: What a process group gets when its time is up, and how long (s) it then has.
 LADDER = ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
@@ -36,7 +37,6 @@ _PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_
 #: What a process is to begin with as the system has it. Made once: asking for it costs as much as starting a process.
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
-_CHUNK = 64 * 1024
 _logger = log.get("command")
 _recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
 _mark: ContextVar[str | None] = ContextVar("mark", default=None)
@@ -103,7 +103,7 @@ async def run(argv: Sequence[str], *, timeout: float | None = None, input: bytes
     """
     text = shlex.join(argv)
     note(text)
-    process = _Process(tuple(argv), text, input)
+    process = _Process(tuple(argv), input)
     try:
         ended = await process.wait(timeout)
     except asyncio.CancelledError:
@@ -115,74 +115,50 @@ async def run(argv: Sequence[str], *, timeout: float | None = None, input: bytes
     return process.completed()
 
 
+async def follow(argv: Sequence[str], hear: Callable[[bytes], None]) -> Completed:
+    """Run `argv`, which goes on by itself, until it ends or the caller cancels; both as in `run`.
+
+    `hear` takes what it says on standard output as it comes, and must neither wait nor raise.
+    """
+    process = _Process(tuple(argv), None, hear)
+    try:
+        await process.wait(None)
+    except asyncio.CancelledError:
+        await _to_the_end(process.end())
+        raise
+    return process.completed()
+
+
 def _environment() -> dict[str, str]:
     given = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
     mark = _mark.get()
     return {**given, "LC_ALL": "C", **({MARK: mark} if mark is not None else {})}
 
 
-class _Pipe:
-    """One output of a process: keeps the beginning, reads and drops the rest."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.ours, self.theirs = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.ours, False)
-        self.kept = bytearray()
-        self.closed = asyncio.Event()
-
-    def watch(self) -> None:
-        self._loop.add_reader(self.ours, self.read)
-
-    def read(self) -> bool:
-        """Read once; True when there may be more to read now."""
-        try:
-            data = os.read(self.ours, _CHUNK)
-        except BlockingIOError:
-            return False
-        self.kept += data[: KEPT - len(self.kept)]
-        if not data:
-            self.close()
-        return bool(data)
-
-    def drain(self) -> None:
-        """Read what is there, but not for ever: whoever still holds the other end may go on writing."""
-        for _ in range(2 * KEPT // _CHUNK + 2):
-            if self.closed.is_set() or not self.read():
-                break
-        self.close()
-
-    def close(self) -> None:
-        if not self.closed.is_set():
-            self._loop.remove_reader(self.ours)
-            os.close(self.ours)
-            self.closed.set()
-
-
 class _Process:
     """A started process, until it is reaped."""
 
-    def __init__(self, argv: tuple[str, ...], text: str, given: bytes | None) -> None:
+    def __init__(self, argv: tuple[str, ...], given: bytes | None, hear: Callable[[bytes], None] | None = None) -> None:
         self._argv = argv
-        self._text = text
+        self._text = shlex.join(argv)
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
         self._returncode: int | None = None
         self._given_up = False
         self._started = self._ended = time.monotonic()
         with contextlib.ExitStack() as theirs:
-            pipes: list[_Pipe] = []
+            pipes: list[Pipe] = []
             try:
-                for _ in range(2):
-                    pipes.append(_Pipe(self._loop))
+                for listener in (hear, None):
+                    pipes.append(Pipe(self._loop, listener))
                     theirs.callback(os.close, pipes[-1].theirs)
                 self._pid = _spawn(argv, given, pipes[0].theirs, pipes[1].theirs)
                 self._pidfd = _pidfd(self._pid)
             except OSError as error:
-                for pipe in pipes:
-                    pipe.close()
+                for one in pipes:
+                    one.close()
                 reason = _why_not_started(argv[0], error)
-                _logger.warning("not started", command=text, reason=reason)
+                _logger.warning("not started", command=self._text, reason=reason)
                 raise DriverError(reason) from error
         self._stdout, self._stderr = pipes
         self._stdout.watch()
