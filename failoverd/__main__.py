@@ -17,7 +17,8 @@ from failoverd.daemon import config
 from failoverd.daemon.config import ConfigError
 from failoverd.daemon.control import ControlError
 from failoverd.daemon.intake import IntakeError
-from failoverd.daemon.service import Service, Settings
+from failoverd.daemon.service import Service
+from failoverd.daemon.settings import Settings
 
 _FORMATS = "for a person, as JSON lines, or as journald's fields (default: %(default)s)"
 

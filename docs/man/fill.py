@@ -49,6 +49,8 @@ def _entries(options: type) -> Iterator[str]:
 def _kind(rule: Mapping[str, Any]) -> str:
     if rule.get("duration"):
         return f"duration of at least {rule['least']:g} s" if rule["least"] else "duration"
+    if "properties" in rule:
+        return "table"
     if "enum" in rule:
         return " or ".join(f'"{word}"' for word in rule["enum"])
     if rule["type"] == "array":

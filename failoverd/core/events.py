@@ -93,6 +93,14 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stirred:
+    """Something about a resource changed: it should be looked at."""
+
+    instance: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """A deadline that `machine.next_deadline` named has passed. At any other time it does no harm."""
 
@@ -105,7 +113,16 @@ class Reloaded:
 
 
 InstanceEvent = (
-    VrrpChanged | Reasserted | TruthTold | VipSeen | KeepalivedSeen | ResourceObserved | StepEnded | Reset | Tick
+    VrrpChanged
+    | Reasserted
+    | TruthTold
+    | VipSeen
+    | KeepalivedSeen
+    | ResourceObserved
+    | StepEnded
+    | Reset
+    | Stirred
+    | Tick
 )
 Event = InstanceEvent | Reloaded
 
@@ -168,6 +185,7 @@ class Matter(enum.Enum):
     ESCALATED = "escalated"  # a resource would not deactivate, by no means
     DRIFT = "drift"  # a resource was not as it was left
     DOUBLE_MASTER = "double-master"  # the VIP is here, and should not be; or it was on two nodes
+    RELEASED = "released"  # mastership was given away
     ATTENTION = "attention"  # all is where it should be, and something was odd
 
 
@@ -180,4 +198,20 @@ class Alarm:
     text: str
 
 
-Effect = RunStep | Observe | FindTruth | TransitionStarted | TransitionEnded | Alarm
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """Let keepalived know: give mastership of the instance away (True), or compete for it again (False)."""
+
+    instance: str
+    release: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reboot:
+    """End whatever still runs here by a reboot: a resource that must not be active could not be stopped."""
+
+    instance: str
+    reason: str
+
+
+Effect = RunStep | Observe | FindTruth | TransitionStarted | TransitionEnded | Alarm | Track | Reboot

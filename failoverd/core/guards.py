@@ -44,6 +44,13 @@ def deaf(keepalived: Keepalived | None) -> str | None:
     return None
 
 
+def released(instance: InstanceState) -> str | None:
+    """ACTIVE is refused to who has given mastership away, until it is taken back."""
+    if not instance.released:
+        return None
+    return f"mastership was given away: {instance.released}; failoverctl reset {instance.spec.name} takes it back"
+
+
 def left_behind(instance: InstanceState, keepalived: Keepalived | None) -> str | None:
     """The classic double master: keepalived was killed, and its VIP stayed."""
     here = vip_left(instance)

@@ -8,7 +8,8 @@ The rules, in plain sentences:
    A VIP that cannot be seen is no VIP for what is not active yet; what is active stays so, with an alarm.
 4. The planner names the steps that can run now; each outcome comes back as an event, and the plan is made again.
 5. What was observed is believed, never an exit code. A step that ended where it should is done, however it ended.
-6. A step that did not is tried again `retries` times, with backoff; then the resource has given up.
+6. A step that did not is tried again `retries` times, with backoff; then the resource has given up. One that was
+   refused is tried again when what is in its way has changed. What has given up may give mastership away.
 7. A step in flight is always awaited; what a later event wants is done after it, never on top of it.
 8. Whenever something looks wrong, keepalived's truth is asked for; an answer older than its last word is void.
 9. While nothing trustworthy says what this node should be, it is watched and nothing is done. After a boot, the
@@ -35,6 +36,7 @@ from failoverd.core.events import (
     Reset,
     ResourceObserved,
     StepEnded,
+    Stirred,
     Tick,
     TruthTold,
     VipSeen,
@@ -43,13 +45,14 @@ from failoverd.core.events import (
 from failoverd.core.model import (
     InstanceState,
     Keepalived,
+    Level,
     Phase,
     State,
     Target,
     VrrpState,
 )
 from failoverd.core.reload import reload
-from failoverd.core.settle import settle, unconfirmed
+from failoverd.core.settle import settle, take_back, unconfirmed
 from failoverd.core.turn import Turn
 
 #: Why a node is a standby without a word.
@@ -141,13 +144,23 @@ def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) 
 def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
     turn.cause = f"{event.by} asked for a reset"
     turn.ask(instance)
+    if instance.released:
+        instance = take_back(turn, instance)
     resources = {name: turn.look(instance, name, r) for name, r in unconfirmed(instance).resources.items()}
     return replace(instance, resources=resources, alarm="")
+
+
+def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
+    """A look that is on its way may have been taken before; a step ends with one of its own."""
+    resource = turn.look(instance, event.resource, replace(instance.resources[event.resource], look=None))
+    return replace(instance, resources={**instance.resources, event.resource: resource})
 
 
 def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
     resources = {name: outcomes.overdue(turn, instance, r) for name, r in instance.resources.items()}
     instance = replace(instance, resources=resources)
+    if _may_take_back(turn, instance):
+        instance = take_back(turn, instance)
     if turn.now < instance.next_check:
         return instance
     turn.ask(instance)
@@ -157,6 +170,15 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
         next_check=turn.now + turn.state.config.check_interval,
         resources={name: turn.look(instance, name, r) for name, r in instance.resources.items()},
     )
+
+
+def _may_take_back(turn: Turn, instance: InstanceState) -> bool:
+    """The configured time has passed, the node is a sound standby, and no activation would be refused."""
+    after = instance.spec.take_back_after
+    if not instance.released or after is None or turn.now < instance.released_at + after:
+        return False
+    sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in instance.resources.values())
+    return sound and instance.phase is Phase.STANDBY
 
 
 Rule = Callable[[Turn, InstanceState, Any], InstanceState]
@@ -170,6 +192,7 @@ _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
     ResourceObserved: outcomes.observed,
     StepEnded: outcomes.ended,
     Reset: _reset,
+    Stirred: _stir,
     Tick: _wake,
 }
 
@@ -218,7 +241,7 @@ def _apply(turn: Turn, event: InstanceEvent) -> None:
 def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
     """The instances that the event is for. What is no longer configured concerns nobody."""
     match event:
-        case ResourceObserved() | StepEnded():
+        case ResourceObserved() | StepEnded() | Stirred():
             if event.instance in state.instances and event.resource in state.instances[event.instance].resources:
                 yield event.instance
         case VrrpChanged() | Reasserted() | TruthTold() | Reset():
@@ -240,6 +263,8 @@ def next_deadline(state: State, now: float) -> float | None:
         times.append(instance.next_check)
         if guards.vip_problem(instance) is not None:
             times.append(instance.vip_deadline)
+        if instance.released and instance.spec.take_back_after is not None:
+            times.append(instance.released_at + instance.spec.take_back_after)
         for resource in instance.resources.values():
             times.append(resource.not_before)
             if resource.step is not None:

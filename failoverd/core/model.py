@@ -77,12 +77,13 @@ class Verb(enum.Enum):
 
 
 class Outcome(enum.Enum):
-    """How a step ended. HUNG: the tool outlived its deadline and could not be killed."""
+    """How a step ended. HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now."""
 
     DONE = "done"
     FAILED = "failed"
     TIMED_OUT = "timed-out"
     HUNG = "hung"
+    REFUSED = "refused"
 
 
 class Ending(enum.Enum):
@@ -100,15 +101,42 @@ class OnFailure(enum.Enum):
 
     CONTINUE = "continue"
     STOP = "stop"
+    RELEASE = "release"  # give mastership away
+
+
+class OnRefused(enum.Enum):
+    """What a resource whose activation is refused means for mastership."""
+
+    HOLD = "hold"
+    RELEASE = "release"  # give mastership away
+
+
+class Escalation(enum.Enum):
+    """What happens when a resource will not deactivate, by no means."""
+
+    ALERT = "alert"
+    REBOOT = "reboot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """How often (`max`) within how long (`within`, seconds) what ends by itself while it is active is started again."""
+
+    max: int
+    within: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a driver saw. `detail` is one line for a person; `alarm`, when set, is one that must be acted on."""
+    """What a driver saw. `detail` is one line for a person; `alarm`, when set, is one that must be acted on.
+
+    `obstacle`: why an activation would be refused now; empty when nothing is known to be in its way.
+    """
 
     level: Level
     detail: str = ""
     alarm: str | None = None
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +149,10 @@ class Vip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSpec:
-    """One resource of one instance, as this node is to carry it. Durations in seconds."""
+    """One resource of one instance, as this node is to carry it. Durations in seconds.
+
+    `restart`: None where what ends by itself is started again for ever.
+    """
 
     name: str
     driver: str
@@ -131,6 +162,9 @@ class ResourceSpec:
     retries: int = 2
     backoff: float = 1.0
     on_failure: OnFailure = OnFailure.STOP
+    on_refused: OnRefused = OnRefused.HOLD
+    restart: Restart | None = None
+    escalation: Escalation = Escalation.ALERT
 
     def deadline(self, verb: Verb) -> float:
         """How long one step may take, in seconds: a deactivation has its graceful rung, then its forced one."""
@@ -139,11 +173,15 @@ class ResourceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSpec:
-    """One instance: its addresses, how long (s) to wait for them after MASTER, and its resources by name."""
+    """One instance: its addresses, how long (s) to wait for them after MASTER, and its resources by name.
+
+    `take_back_after`: seconds after which mastership that was given away is taken back; None: an operator does.
+    """
 
     name: str
     vips: tuple[Vip, ...] = ()
     vip_timeout: float = 5.0
+    take_back_after: float | None = None
     resources: Mapping[str, ResourceSpec] = field(default_factory=dict)
 
 
@@ -185,7 +223,8 @@ class ResourceState:
     `confirmed`: the level was observed since this transition began, so the plan may build on it.
     `attempts`: failed steps in the present direction; `not_before`: when the next may start.
     `failure`: why the last step in the present direction failed, empty when none did. `given_up`: no further
-    step is tried in the present direction.
+    step is tried in the present direction; `refused`: because it would not be safe, as long as that is so.
+    `ended`: when it ended by itself, while it should have been active.
     """
 
     spec: ResourceSpec
@@ -198,6 +237,8 @@ class ResourceState:
     not_before: float = 0.0
     failure: str = ""
     given_up: bool = False
+    refused: bool = False
+    ended: tuple[float, ...] = ()
 
     @property
     def overdue(self) -> bool:
@@ -219,6 +260,7 @@ class InstanceState:
     followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
     when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
     the target. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
+    `released`: why mastership was given away, empty when it was not; `released_at`: when.
     """
 
     spec: InstanceSpec
@@ -235,6 +277,8 @@ class InstanceState:
     words: int = 0
     vip_deadline: float = 0.0
     alarm: str = ""
+    released: str = ""
+    released_at: float = 0.0
     transition: int | None = None
 
 
@@ -243,7 +287,7 @@ class State:
     """The node. `keepalived` is None when its processes were never seen. The `next_` numbers are not used yet.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
-    have ended.
+    have ended. `released`: instances whose mastership an earlier daemon gave away.
     """
 
     config: Config
@@ -252,3 +296,4 @@ class State:
     next_transition: int = 1
     next_step: int = 1
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
+    released: frozenset[str] = frozenset()

@@ -4,7 +4,7 @@
 * Towards STANDBY a resource is deactivated when all that needs it rests at STANDBY.
 * An UNKNOWN level is neither: it is activated towards ACTIVE, and deactivated towards STANDBY. While a look at it is
   on its way, that is waited for: a daemon that has just started knows nothing yet, and must not act on that.
-* A resource that gave up stays as it is. Where its `on_failure` is STOP, nothing else is activated either;
+* A resource that gave up stays as it is. Unless its `on_failure` is CONTINUE, nothing else is activated either;
   deactivation never stops for another's failure, only for the order.
 """
 
@@ -49,8 +49,14 @@ def backoff(spec: ResourceSpec, attempts: int) -> float:
 def stopped(resources: Mapping[str, ResourceState], direction: Target) -> bool:
     """A failure that says stop keeps everything else from being activated."""
     return direction is Target.ACTIVE and any(
-        r.given_up and r.spec.on_failure is OnFailure.STOP for r in resources.values()
+        r.given_up and r.spec.on_failure is not OnFailure.CONTINUE for r in resources.values()
     )
+
+
+def refused(resources: Mapping[str, ResourceState]) -> bool:
+    """All that keeps the others from being activated was refused, and has not failed."""
+    given_up = [r for r in resources.values() if r.given_up and r.spec.on_failure is not OnFailure.CONTINUE]
+    return bool(given_up) and all(r.refused for r in given_up)
 
 
 def awaited(resource: ResourceState, direction: Target) -> bool:

@@ -47,6 +47,8 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
             next_check=next_check,
             vips=vips,
             resources=resources,
+            released="an earlier failoverd did it" if spec.name in turn.state.released else "",
+            released_at=turn.now,
             reason="nothing is known yet",
         )
         turn.ask(new)

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from failoverd.core import guards, planner
-from failoverd.core.events import Matter
-from failoverd.core.model import Ending, InstanceState, Keepalived, Level, Phase, Target
+from failoverd.core.events import Matter, Track
+from failoverd.core.model import (
+    Ending,
+    InstanceState,
+    Keepalived,
+    Level,
+    OnFailure,
+    OnRefused,
+    Phase,
+    Target,
+)
 from failoverd.core.turn import Turn
 
 _ENDING = {
@@ -29,6 +38,8 @@ def unconfirmed(instance: InstanceState) -> InstanceState:
                 not_before=0.0,
                 failure=r.failure if r.overdue else "",
                 given_up=r.overdue,
+                refused=False,
+                ended=(),
             )
             for name, r in instance.resources.items()
         },
@@ -51,7 +62,7 @@ class _Course:
 def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) -> _Course:
     if instance.target is not Target.ACTIVE:
         return _Course(direction=instance.target)
-    refusal = guards.left_behind(instance, keepalived) or guards.deaf(keepalived)
+    refusal = guards.left_behind(instance, keepalived) or guards.deaf(keepalived) or guards.released(instance)
     if refusal is not None:
         return _Course(direction=Target.STANDBY, refusal=refusal)
     missing = guards.vip_missing(instance)
@@ -70,6 +81,7 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     if instance.target is None and left_behind is not None:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
         instance = replace(instance, target=Target.STANDBY, cause=left_behind)
+    instance = _give_away(turn, instance)
     course = _course(instance, turn.state.keepalived, turn.now)
     if course.direction is None and not course.hold:
         return _at(turn, replace(instance, alarm=""), Phase.UNKNOWN)
@@ -93,10 +105,34 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     return _at(turn, replace(instance, reason=reason), phase)
 
 
+def _give_away(turn: Turn, instance: InstanceState) -> InstanceState:
+    """Where a resource has given up that says so, another node shall try."""
+    if instance.released or instance.target is not Target.ACTIVE or instance.direction is not Target.ACTIVE:
+        return instance
+    reasons = [
+        f"{name}: {r.failure}"
+        for name, r in instance.resources.items()
+        if r.given_up
+        and (r.spec.on_refused is OnRefused.RELEASE if r.refused else r.spec.on_failure is OnFailure.RELEASE)
+    ]
+    if not reasons:
+        return instance
+    turn.effects.append(Track(instance=instance.spec.name, release=True))
+    return replace(instance, released="; ".join(reasons), released_at=turn.now)
+
+
+def take_back(turn: Turn, instance: InstanceState) -> InstanceState:
+    """Compete for mastership again."""
+    turn.effects.append(Track(instance=instance.spec.name, release=False))
+    return replace(instance, released="")
+
+
 def _matter(instance: InstanceState, phase: Phase, course: _Course, left_behind: str | None) -> Matter:
     vip_left = instance.target is not Target.ACTIVE and guards.vip_left(instance) is not None
     if left_behind is not None or (phase is Phase.STANDBY and vip_left):
         return Matter.DOUBLE_MASTER
+    if instance.released and phase is not Phase.FAILED:
+        return Matter.RELEASED
     if phase is Phase.FAILED:
         return Matter.ESCALATED if course.direction is Target.STANDBY else Matter.FAILED
     return Matter.REFUSED if phase is Phase.REFUSED else Matter.ATTENTION
@@ -116,8 +152,9 @@ def _phase(turn: Turn, instance: InstanceState, course: _Course) -> Phase:
     if planner.moving(resources, course.direction) or (not quiet and planner.confirming(resources, course.direction)):
         return Phase.PROMOTING if towards_active else Phase.DEMOTING
     if towards_active:
-        stopped = planner.stopped(resources, course.direction)
-        return Phase.FAILED if stopped else Phase.ACTIVE
+        if planner.refused(resources):
+            return Phase.REFUSED
+        return Phase.FAILED if planner.stopped(resources, course.direction) else Phase.ACTIVE
     rests = all(r.rests_at(Level.STANDBY) or planner.awaited(r, Target.STANDBY) for r in resources.values())
     if not rests or guards.left_behind(instance, turn.state.keepalived) is not None:
         return Phase.FAILED
@@ -159,11 +196,12 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
     )
     if course.hold:
         return f"waiting: {course.refusal}", str(course.refusal) if course.overdue else instance.alarm
-    left = None
+    left = away = None
     if instance.target is not Target.ACTIVE:
         overdue = instance.target is Target.STANDBY and turn.now >= instance.vip_deadline
         left = guards.left_behind(instance, turn.state.keepalived) or (guards.vip_left(instance) if overdue else None)
+        away = guards.released(instance)
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
-    problems = [course.refusal, failures, left and said + left]
+    problems = [course.refusal, failures, left and said + left, away]
     reason = "; ".join(problem for problem in problems if problem)
     return reason or instance.cause, reason

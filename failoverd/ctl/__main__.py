@@ -63,6 +63,8 @@ def _question(asked: Namespace) -> tuple[str, dict[str, Any]]:
         return "plan", {"instance": asked.instance, "target": target}
     if asked.verb == "reset":
         return "reset", {"instance": asked.instance}
+    if asked.verb == "accept":
+        return "accept", {"instance": asked.instance, "resource": asked.resource}
     return "status", {}
 
 
@@ -75,8 +77,10 @@ def _page(verb: str, answer: dict[str, Any]) -> Page:
             return render_history.page(answer, now)
         if verb == "plan":
             return render_plan.page(answer)
-        if verb == "reset":
+        if verb in ("reset", "accept"):
             told = f"{answer['instance']} is looked at again, and what had given up is tried again"
+            if verb == "accept":
+                told = f"{answer['resource']}: {answer['accepted']}"
             return (Block(title=(Cell(told),), notes=(Cell("what comes of it: failoverctl status"),)),)
         return render_status.page(answer, now)
     except (AttributeError, LookupError, TypeError, ValueError) as error:

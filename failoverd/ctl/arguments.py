@@ -15,7 +15,7 @@ SOCKET = "/run/failoverd/control.sock"
 #: sysexits.h: the command was used incorrectly.
 EX_USAGE = 64
 
-_VERBS = ("status", "history", "plan", "reset", "config")
+_VERBS = ("status", "history", "plan", "reset", "accept", "config")
 
 _EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ examples:
   failoverctl history show 118           what one of them ran, and what came of it
   failoverctl plan VI_1 master           what would run if VI_1 became MASTER now
   failoverctl reset VI_1                 try again what has given up
+  failoverctl accept VI_1 web-disk       serve old data, rather than none
   failoverctl config check FILE          before `systemctl reload failoverd`
 
 exit status:
@@ -35,7 +36,8 @@ exit status:
   74   the output cannot be written
   78   config check: the configuration has errors
 
-Everybody may ask; `reset` is for root and the members of the group failoverd.
+Everybody may ask; `reset` and `accept` are for root and the members of the
+group failoverd.
 See failoverctl(8) for what the words mean.
 """
 
@@ -109,6 +111,11 @@ def parser() -> _Parser:
     reset = _verb(verbs, "reset", "look at an instance anew, and try again what has given up", _RESET)
     _instance(reset)
     _json(reset)
+
+    accept = _verb(verbs, "accept", "overrule, once, why a resource is refused: its data is old", _ACCEPT)
+    _instance(accept)
+    accept.add_argument("resource", metavar="RESOURCE", help="the resource's name, as in failoverd.toml")
+    _json(accept)
 
     config = _verb(verbs, "config", "check a configuration file; needs no running failoverd", _CONFIG)
     what = config.add_subparsers(dest="what", metavar="check", required=True, title="checks", parser_class=_Parser)
@@ -191,6 +198,13 @@ For root and the members of the group failoverd. Mend first what `failoverctl
 status` complains about; then every resource of INSTANCE is looked at again, and
 those that had given up are tried again. What is as it should be is left alone.
 What came of it: failoverctl status
+"""
+
+_ACCEPT = """\
+For root and the members of the group failoverd. While the replication to the
+Primary was down, its writes did not come here: what was written in that time is
+lost for good if this copy is served. Prefer to bring the other node back. The
+history keeps who accepted it.
 """
 
 _CONFIG = """\

@@ -67,6 +67,13 @@ def instances(parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
     return {name: str(instance.get("phase", "")) for name, instance in told.items()}
 
 
+def resources(parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
+    """Each resource of the instance that was named, with its level."""
+    told = _ask(parsed_args, "status", {}).get("instances") or {}
+    found = (told.get(parsed_args.instance) or {}).get("resources") or {}
+    return {name: str(resource.get("level", "")) for name, resource in found.items()}
+
+
 def transitions(parsed_args: argparse.Namespace, **_: Any) -> dict[str, str]:
     """The numbers of the last transitions, each with what it was."""
     told = _ask(parsed_args, "history", {"n": 20}).get("transitions") or ()
@@ -97,6 +104,7 @@ def files(prefix: str, **_: Any) -> list[str]:
 #: By what the help calls a value.
 _COMPLETERS: Mapping[str, Callable[..., Any]] = {
     "INSTANCE": instances,
+    "RESOURCE": resources,
     "ID": transitions,
     "FILE": files,
     "PATH": files,

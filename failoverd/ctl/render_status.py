@@ -14,7 +14,6 @@ _PHASES = {
     "standby": Tone.GOOD,
     "promoting": Tone.BUSY,
     "demoting": Tone.BUSY,
-    "maintenance": Tone.BUSY,
 }
 
 #: Phases in which every resource is to be at its target's level, and every VIP where that target says.
@@ -58,12 +57,15 @@ def _instance(name: str, instance: Mapping[str, Any], now: datetime) -> Block:
         Cell(when.age(instance.get("since"), now), Tone.FAINT),
         Cell(f"(keepalived says {said}, target {instance.get('target') or 'none'})", doubt),
     )
-    reason = instance.get("reason")
-    notes = (Cell(f"reason    {reason}", Tone.PLAIN if phase in _SETTLED else tone),) if reason else ()
+    notes = []
+    if instance.get("reason"):
+        notes.append(Cell(f"reason    {instance['reason']}", Tone.PLAIN if phase in _SETTLED else tone))
+    if instance.get("released"):
+        notes.append(Cell(f"released  {instance['released']}; to take it back: failoverctl reset {name}", Tone.BAD))
     rows = [_vip(instance, vip) for vip in instance.get("vips") or ()]
     resources: Mapping[str, Any] = instance.get("resources") or {}
     rows += [_resource(instance, key, resources[key], now) for key in resources]
-    return Block(title=title, notes=notes, rows=tuple(rows), label=name)
+    return Block(title=title, notes=tuple(notes), rows=tuple(rows), label=name)
 
 
 def _vip(instance: Mapping[str, Any], vip: Mapping[str, Any]) -> Row:
@@ -102,7 +104,7 @@ def _resource(instance: Mapping[str, Any], name: str, resource: Mapping[str, Any
 
 
 def _wrong(instance: Mapping[str, Any]) -> bool:
-    if instance.get("phase") not in _PHASES:
+    if instance.get("phase") not in _PHASES or instance.get("released"):
         return True
     vips, resources = instance.get("vips") or (), (instance.get("resources") or {}).values()
     return any(_vip_wrong(instance, vip) is not None for vip in vips) or any(
@@ -129,6 +131,8 @@ def _resource_wrong(instance: Mapping[str, Any], resource: Mapping[str, Any]) ->
         return str(resource["alarm"])
     if level == "failed":
         return ""
+    if resource.get("obstacle") and phase == "standby":
+        return f"could not take over: {resource['obstacle']}"
     wanted = _SETTLED.get(str(phase))
     if wanted is not None and level != wanted:
         return f"should be {wanted}"

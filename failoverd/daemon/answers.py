@@ -12,6 +12,7 @@ from failoverd.daemon import chronicle, status
 from failoverd.daemon.access import Peer
 from failoverd.daemon.control import Handler, Refused
 from failoverd.daemon.store import StoreError
+from failoverd.drivers import DriverError
 
 if TYPE_CHECKING:
     from failoverd.daemon.service import Service
@@ -31,7 +32,7 @@ class Answers:
             "transition": self._transition,
             "plan": self._plan,
         }
-        self.acts: Mapping[str, Handler] = {"reset": self._reset}
+        self.acts: Mapping[str, Handler] = {"reset": self._reset, "accept": self._accept}
 
     async def _status(self, _params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         offset = time.time() - time.monotonic()
@@ -79,6 +80,20 @@ class Answers:
         chronicle.keep_act(self._service.store, self._service.boot.id, name, verb="reset", by=str(peer))
         self._service.dispatch(Reset(instance=name, by=str(peer)))
         return {"instance": name, "phase": self._service.state.instances[name].phase.value}
+
+    async def _accept(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
+        instance, resource = self._instance(params), str(params.get("resource"))
+        name = instance.spec.name
+        if resource not in instance.resources:
+            known = ", ".join(sorted(instance.resources))
+            raise Refused(f'{name} has no resource "{resource}" on this node', f"expected one of: {known}")
+        try:
+            accepted = await self._service.executor.accept(name, resource, str(peer))
+        except DriverError as error:
+            raise Refused(error.reason) from error
+        chronicle.keep_act(self._service.store, self._service.boot.id, name, verb=f"accept {resource}", by=str(peer))
+        self._service.dispatch(Reset(instance=name, by=str(peer)))
+        return {"instance": name, "resource": resource, "accepted": accepted}
 
     def _instance(self, params: Mapping[str, Any]) -> InstanceState:
         name = str(params.get("instance"))

@@ -15,7 +15,16 @@ from pathlib import Path as File
 from typing import Any
 
 from failoverd import drivers
-from failoverd.core.model import Config, InstanceSpec, OnFailure, ResourceSpec, Vip
+from failoverd.core.model import (
+    Config,
+    Escalation,
+    InstanceSpec,
+    OnFailure,
+    OnRefused,
+    ResourceSpec,
+    Restart,
+    Vip,
+)
 from failoverd.daemon import schema
 from failoverd.daemon.options import InstanceOptions, KeepalivedOptions, NodeOptions, ResourceOptions
 from failoverd.daemon.schema import Path
@@ -182,10 +191,19 @@ class _Instance:
                 retries=o.retries,
                 backoff=o.backoff,
                 on_failure=OnFailure(o.on_failure),
+                on_refused=OnRefused(o.on_refused),
+                restart=Restart(max=o.restart.max, within=o.restart.within) if o.restart is not None else None,
+                escalation=Escalation(o.escalation),
             )
             for name, o in here.items()
         }
-        spec = InstanceSpec(name=self.name, vips=vips, vip_timeout=options.vip_timeout, resources=specs)
+        spec = InstanceSpec(
+            name=self.name,
+            vips=vips,
+            vip_timeout=options.vip_timeout,
+            take_back_after=options.take_back_after,
+            resources=specs,
+        )
         return spec, {name: own[name] for name in here}
 
     def _resource(self, table: dict[str, Any], path: Path) -> tuple[ResourceOptions, drivers.Options] | None:

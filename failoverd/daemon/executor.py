@@ -14,28 +14,40 @@ from pathlib import Path
 from typing import Any
 
 from failoverd import drivers, log
-from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded
+from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded, Stirred
 from failoverd.core.model import Level, Observation, Outcome, State, Step, Verb
 from failoverd.core.turn import LATE, LOOK_TIMEOUT
 from failoverd.daemon import leftovers
 from failoverd.daemon.config import Configuration
 from failoverd.daemon.leftovers import Leftover, Mark
 from failoverd.daemon.store import Store
-from failoverd.drivers import Driver, DriverError, Hung, TimedOut, command
+from failoverd.daemon.watches import Watches
+from failoverd.drivers import Accepts, Driver, DriverError, Hung, Refused, TimedOut, command
 
 _log = log.get("executor")
+
+#: What an error of a driver's makes of its step; the first that fits.
+_OUTCOMES: tuple[tuple[type[DriverError], Outcome], ...] = (
+    (TimedOut, Outcome.TIMED_OUT),
+    (Hung, Outcome.HUNG),
+    (Refused, Outcome.REFUSED),
+    (DriverError, Outcome.FAILED),
+)
 
 
 class Executor:
     """Runs what the core asks for. `report` takes each answer, in the event loop."""
 
-    def __init__(self, report: Callable[[StepEnded | ResourceObserved], None], store: Store, runtime_dir: Path) -> None:
+    def __init__(
+        self, report: Callable[[StepEnded | ResourceObserved | Stirred], None], store: Store, runtime_dir: Path
+    ) -> None:
         self._report = report
         self._runtime_dir = str(runtime_dir)
         self._store = store
         self._drivers: dict[tuple[str, str], Driver] = {}
         self._steps: set[asyncio.Task[None]] = set()
         self._looks: set[asyncio.Task[None]] = set()
+        self._watches = Watches(report)
 
     def configure(self, configuration: Configuration) -> None:
         """Make the drivers of a configuration. Steps in flight go on with the drivers that they have."""
@@ -46,6 +58,10 @@ class Executor:
             for instance in configuration.core.instances.values()
             for spec in instance.resources.values()
         }
+        self._watches.configure(
+            ((*key, configuration.core.instances[key[0]].resources[key[1]].driver), driver)
+            for key, driver in self._drivers.items()
+        )
 
     def commands(self, instance: str, resource: str, verb: Verb) -> tuple[str, ...]:
         """What a step would run."""
@@ -71,9 +87,17 @@ class Executor:
 
     async def close(self) -> None:
         """Wait for the steps in flight, each within its deadline: a tool is not killed because the daemon stops."""
+        await self._watches.close()
         for look in self._looks:
             look.cancel()
         await asyncio.gather(*self._looks, *self._steps, return_exceptions=True)
+
+    async def accept(self, instance: str, resource: str, by: str) -> str:
+        """Overrule a resource's refusal, once; returns what was accepted, in one line. DriverError: nothing was."""
+        driver = self._drivers[instance, resource]
+        if not isinstance(driver, Accepts):
+            raise DriverError(f"there is never anything to accept of {resource}")
+        return await driver.accept(by)
 
     def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
@@ -119,7 +143,7 @@ class Executor:
             ended = time.time()
             seen = await _look(driver, LOOK_TIMEOUT)
             if alarm is not None:
-                seen = Observation(level=seen.level, detail=seen.detail, alarm=alarm)
+                seen = replace(seen, alarm=alarm)
             say = _log.info if outcome is Outcome.DONE else _log.error
             say(
                 "step ended",
@@ -151,12 +175,8 @@ async def _run(effect: RunStep, driver: Driver) -> tuple[Outcome, str, str | Non
             return Outcome.DONE, "", await act()
     except TimeoutError:
         return Outcome.TIMED_OUT, f"{effect.verb.value} did not end within {effect.timeout:g} s", None
-    except TimedOut as error:
-        return Outcome.TIMED_OUT, error.reason, None
-    except Hung as error:
-        return Outcome.HUNG, error.reason, None
     except DriverError as error:
-        return Outcome.FAILED, error.reason, None
+        return next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), error.reason, None
     except Exception as error:
         _log.exception("a driver failed in a way that it should not; this is a bug of failoverd")
         return Outcome.FAILED, f"internal error: {error!r}", None

@@ -37,6 +37,19 @@ class InstanceOptions:
     )
     interface: str | None = option("the interface of the VIPs that name none", default=None)
     vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
+    take_back_after: float | None = option(
+        "when mastership that was released is taken back, if all is well; without it, at `failoverctl reset`",
+        default=None,
+        unit="seconds",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartOptions:
+    """The inline table ``restart``."""
+
+    max: int = option("how often", minimum=0)
+    within: float = option("within how long", unit="seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +66,21 @@ class ResourceOptions:
     retries: int = option("how often a failed step is tried again", default=2, minimum=0, maximum=100)
     backoff: float = option("the pause before the first retry; each is twice the last", default=1.0, unit="seconds")
     on_failure: str = option(
-        "when it will not activate: stop activating the others, or continue with them",
+        "when it will not activate: continue with the others, stop activating them, or release mastership as well",
         default="stop",
-        enum=["continue", "stop"],
+        enum=["continue", "release", "stop"],
+    )
+    on_refused: str = option(
+        "when its activation would not be safe: hold mastership all the same, or release it to another node",
+        default="hold",
+        enum=["hold", "release"],
+    )
+    restart: RestartOptions | None = option(  # noqa: RUF009 # it is a field, as the others are
+        "how often what ends by itself is started again; without it, for ever. More than that is a failure",
+        default=None,
+    )
+    escalation: str = option(
+        "when it will not stop, by no means: alert somebody, or reboot this machine",
+        default="alert",
+        enum=["alert", "reboot"],
     )

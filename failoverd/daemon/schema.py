@@ -50,6 +50,9 @@ def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
         return {"anyOf": [numbers, words], "duration": True, "least": least, **rules}
     arguments = [a for a in typing.get_args(kind) if a is not type(None)]
     plain = arguments[0] if len(arguments) == 1 and type(None) in typing.get_args(kind) else kind
+    if dataclasses.is_dataclass(plain):
+        assert isinstance(plain, type)
+        return {**schema(plain), **rules}
     return {**_TYPES[plain], **rules}
 
 
@@ -89,9 +92,11 @@ def problems(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Path,
 
 def _impossible(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Path, str]]:
     """Durations that have the right form, but are too short, or no number."""
-    found = []
+    found: list[tuple[Path, str]] = []
     for key, rule in table["properties"].items() if isinstance(value, dict) else ():
         given = value.get(key)
+        if "properties" in rule:
+            found += _impossible(given, rule, (*at, key))
         if rule.get("duration") and isinstance(given, str | int | float) and not isinstance(given, bool):
             with suppress(ValueError):
                 if not rule["least"] <= seconds(given) < math.inf:
@@ -136,13 +141,21 @@ def _expected(rule: Mapping[str, Any]) -> str:
     return f"{text}: {rule['description']}" if "description" in rule else text
 
 
+def _table(kind: Any) -> type:
+    """The dataclass that a key's table becomes, from `kind`, which is that or None."""
+    return next(each for each in typing.get_args(kind) if isinstance(each, type) and dataclasses.is_dataclass(each))
+
+
 def build(cls: type, table: Mapping[str, Any]) -> Any:
     """An instance of `cls` from the keys of a valid table that are its own. ValueError: from its own checks."""
     values: dict[str, Any] = {}
+    kinds = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if field.name in table:
             value = table[field.name]
             if field.metadata["rules"].get("unit") == "seconds":
                 value = seconds(value)
+            elif isinstance(value, Mapping):
+                value = build(_table(kinds[field.name]), value)
             values[field.name] = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
     return cls(**values)

@@ -14,11 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from failoverd import log
+from failoverd import drivers, log
 from failoverd.core import machine
 from failoverd.core.events import (
     Alarm,
@@ -28,18 +26,20 @@ from failoverd.core.events import (
     KeepalivedSeen,
     Observe,
     Reasserted,
+    Reboot,
     Reloaded,
     ResourceObserved,
     RunStep,
     StepEnded,
     Tick,
+    Track,
     TransitionEnded,
     TransitionStarted,
     VipSeen,
     VrrpChanged,
 )
 from failoverd.core.model import Config, Keepalived, Phase, State, Target, Verb
-from failoverd.daemon import access, chronicle, config, systemd
+from failoverd.daemon import access, chronicle, config, reboot, systemd
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.boot import Boot
 from failoverd.daemon.config import ConfigError, Configuration
@@ -48,7 +48,9 @@ from failoverd.daemon.executor import Executor
 from failoverd.daemon.intake import Change, Intake
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.pulse import Pulse
+from failoverd.daemon.settings import Settings
 from failoverd.daemon.store import Store
+from failoverd.daemon.track import TrackFiles
 from failoverd.daemon.truth import Inquiry
 from failoverd.daemon.vip import VipWatch
 
@@ -58,16 +60,6 @@ _log = log.get("service")
 _PATIENCE = 2.0
 #: Seconds after the first event until keepalived's processes are looked for: not while steps are being started.
 _AFTERWARDS = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Where the daemon lives. `node`: None for the configured name, or the host name."""
-
-    config: Path
-    runtime_dir: Path
-    state_dir: Path
-    node: str | None = None
 
 
 class Service:
@@ -91,6 +83,8 @@ class Service:
         self.boot = Boot(settings.runtime_dir)
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
+        self._track = TrackFiles(settings.runtime_dir)
+        drivers.remember_in(settings.runtime_dir / "drivers")
         self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
 
@@ -110,7 +104,8 @@ class Service:
             self.store.start()
             stack.push_async_callback(self.store.close)
             first = await self.store.first_free_id(deadline=_PATIENCE)
-            self.state = State(config=Config(), instances={}, next_transition=first)
+            released = self._track.released()
+            self.state = State(config=Config(), instances={}, next_transition=first, released=released)
             self.intake = Intake(
                 self._settings.runtime_dir,
                 deliver=self._deliver,
@@ -207,6 +202,10 @@ class Service:
             case TransitionStarted() | TransitionEnded():
                 self._afterwards.append(partial(chronicle.tell, effect))
                 chronicle.keep(self.store, effect)
+            case Track(instance=instance, release=release):
+                self._track.put(instance, release=release)
+            case Reboot(reason=reason):
+                reboot.reboot(reason)
             case Alarm():
                 self._afterwards.append(partial(chronicle.tell, effect))
 
@@ -266,6 +265,7 @@ class Service:
         for name, instance in core.instances.items():
             if not instance.resources:
                 _log.warning("no resource of this instance is for this node", instance=name, node=configuration.node)
+        self._track.prepare(core.instances)
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)

@@ -35,6 +35,7 @@ def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[s
         "since": timestamp(wall(instance.since)),
         "reason": instance.reason,
         "alarm": instance.alarm or None,
+        "released": instance.released or None,
         "vips": [
             {"address": vip.address, "interface": vip.interface, "present": present}
             for vip, present in instance.vips.items()
@@ -45,6 +46,7 @@ def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[s
                 "level": resource.seen.level.value,
                 "detail": resource.failure or resource.seen.detail,
                 "alarm": resource.seen.alarm,
+                "obstacle": resource.seen.obstacle or None,
                 "since": timestamp(wall(resource.since)),
                 "step": resource.step.verb.value if resource.step is not None else None,
                 "needs": sorted(resource.spec.needs),

@@ -15,11 +15,13 @@ from failoverd.core.events import (
     FindTruth,
     KeepalivedSeen,
     Observe,
+    Reboot,
     Reloaded,
     ResourceObserved,
     RunStep,
     StepEnded,
     Tick,
+    Track,
     TransitionEnded,
     TransitionStarted,
     TruthTold,
@@ -50,14 +52,23 @@ def resource(name: str, *needs: str, **options: object) -> ResourceSpec:
     return ResourceSpec(name=name, driver="exec", needs=frozenset(needs), **options)  # type: ignore[arg-type]
 
 
-def config(*resources: ResourceSpec, vips: tuple[Vip, ...] = (VIP,), parallel: int = 128) -> Config:
-    spec = InstanceSpec(name="VI_1", vips=vips, resources={r.name: r for r in resources})
+def config(
+    *resources: ResourceSpec,
+    vips: tuple[Vip, ...] = (VIP,),
+    parallel: int = 128,
+    take_back_after: float | None = None,
+) -> Config:
+    by_name = {r.name: r for r in resources}
+    spec = InstanceSpec(name="VI_1", vips=vips, take_back_after=take_back_after, resources=by_name)
     return Config(instances={"VI_1": spec}, parallel=parallel)
 
 
 @dataclass
 class World:
-    """The node around the core. `told` is what the core was last told of a resource since its daemon started."""
+    """The node around the core. `told` is what the core was last told of a resource since its daemon started.
+
+    `obstacles`: why a resource would refuse to be activated. `released`: what keepalived's track files say.
+    """
 
     config: Config
     now: float = 1000.0
@@ -71,6 +82,8 @@ class World:
     vips: dict[Vip, bool | None] = field(default_factory=dict)
     keepalived: Keepalived | None = None
     dbus: bool = False
+    obstacles: dict[Key, str] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
     open: dict[int, str] = field(default_factory=dict)
     log: list[Effect] = field(default_factory=list)
 
@@ -89,7 +102,7 @@ class World:
         self.questions.clear()
         self.told.clear()
         self.open.clear()
-        self.state = State(config=Config(), instances={})
+        self.state = State(config=Config(), instances={}, released=frozenset(self.released))
         self.send(Reloaded(config=self.config))
         if self.keepalived is not None:
             self.send(KeepalivedSeen(condition=self.keepalived))
@@ -131,6 +144,11 @@ class World:
                 del self.open[effect.transition]
             case Alarm():
                 assert effect.text
+            case Track():
+                assert effect.release is (effect.instance not in self.released), "it is told once"
+                (self.released.add if effect.release else self.released.remove)(effect.instance)
+            case Reboot():
+                assert effect.reason
 
     def _check_step(self, step: RunStep) -> None:
         key = (step.instance, step.resource)
@@ -144,6 +162,7 @@ class World:
             assert self.state.instances[step.instance].vrrp is VrrpState.MASTER, "I3: activation without MASTER"
             assert all(self.vips[v] for v in self.state.instances[step.instance].spec.vips), "a VIP is not here"
             assert self.keepalived in (None, Keepalived.RUNNING), "I3: activation without keepalived"
+            assert step.instance not in self.released, "activation after mastership was given away"
 
     def check(self) -> None:
         """What holds after every event."""
@@ -184,6 +203,8 @@ class World:
         self, key: Key, outcome: Outcome = Outcome.DONE, *, works: bool = True, seen: Level | None = None
     ) -> list[Effect]:
         step = self.steps.pop(key)
+        if outcome is Outcome.DONE and step.verb is Verb.ACTIVATE and self.obstacles.get(key):
+            outcome, works = Outcome.REFUSED, False
         if works:
             self.actual[key] = Level.ACTIVE if step.verb is Verb.ACTIVATE else Level.STANDBY
         level = seen or self.actual[key]
@@ -196,7 +217,7 @@ class World:
                 step=step.step,
                 outcome=outcome,
                 reason=reason,
-                seen=Observation(level=level),
+                seen=self._observation(key, level),
             )
         )
 
@@ -207,8 +228,11 @@ class World:
         if known is not None and known.id == look.look:
             self.told[key] = level
         return self.send(
-            ResourceObserved(instance=key[0], resource=key[1], look=look.look, seen=Observation(level=level))
+            ResourceObserved(instance=key[0], resource=key[1], look=look.look, seen=self._observation(key, level))
         )
+
+    def _observation(self, key: Key, level: Level) -> Observation:
+        return Observation(level=level, obstacle=self.obstacles.get(key, ""))
 
     def answer(self, question: FindTruth) -> list[Effect]:
         self.questions.remove(question)

@@ -177,11 +177,12 @@ def test_fish_is_told_what_each_thing_is(
     daemon.answers(status())
     at = f"failoverctl --socket {daemon.path}"
     verbs = fish(environment, tmp_path, f"{at} ")
-    assert set(verbs) == {"status", "history", "plan", "reset", "config"}
+    assert set(verbs) == {"status", "history", "plan", "reset", "accept", "config"}
     assert verbs["status"].startswith("show each instance")
     assert "--json" in fish(environment, tmp_path, f"{at} status --")
     assert list(fish(environment, tmp_path, f"{at} plan ")) == ["VI_1"]
     assert list(fish(environment, tmp_path, f"{at} reset ")) == ["VI_1"]
+    assert fish(environment, tmp_path, f"{at} accept VI_1 ") == {"prefix": "active", "web": "active"}
     assert list(fish(environment, tmp_path, f"{at} plan VI_1 ")) == ["backup", "master"]
 
 

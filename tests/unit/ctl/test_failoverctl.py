@@ -109,6 +109,16 @@ def test_reset(daemon: FakeDaemon) -> None:
     assert daemon.asked[0] == {"version": 1, "verb": "reset", "instance": "VI_1"}
 
 
+def test_accept(daemon: FakeDaemon) -> None:
+    answer = {"instance": "VI_1", "resource": "web-disk", "accepted": "its data, old since 12:00:00"}
+    daemon.answers(answer)
+    done = at(daemon, "accept", "VI_1", "web-disk")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "web-disk: its data, old since 12:00:00" in done.stdout
+    assert json.loads(at(daemon, "accept", "VI_1", "web-disk", "--json").stdout) == answer
+    assert daemon.asked[0] == {"version": 1, "verb": "accept", "instance": "VI_1", "resource": "web-disk"}
+
+
 def test_the_daemons_no_is_shown_with_its_hint(daemon: FakeDaemon) -> None:
     daemon.says({"version": 1, "ok": False, "error": "there is no instance VI_9", "hint": "known are: VI_1"})
     done = at(daemon, "plan", "VI_9", "master")
@@ -188,7 +198,7 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say what to do: status, history, plan, reset, config"),
+        ([], "say what to do: status, history, plan, reset, accept, config"),
         (["statsu"], "'statsu' is not known; did you mean 'status'?"),
         (["status", "--jsno"], "'--jsno' is not known; did you mean '--json'?"),
         (["--sokcet", "x", "status"], "'--sokcet' is not known; did you mean '--socket'?"),
@@ -212,9 +222,9 @@ def test_help_and_version() -> None:
     assert ctl("--version").stdout == f"failoverctl {failoverd.__version__}\n"
     told = ctl("--help")
     assert told.returncode == 0
-    for word in ("status", "history", "plan", "reset", "config", "--socket", "examples:", "69"):
+    for word in ("status", "history", "plan", "reset", "accept", "config", "--socket", "examples:", "69"):
         assert word in told.stdout
-    for verb in ("status", "history", "plan", "reset", "config"):
+    for verb in ("status", "history", "plan", "reset", "accept", "config"):
         done = ctl(verb, "--help")
         assert (done.returncode, done.stderr) == (0, "")
 

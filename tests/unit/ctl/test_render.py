@@ -64,6 +64,20 @@ def test_status_of_a_failure(status: Status) -> None:
         ({"resources": {"web": resource("unknown", detail="xl hangs")}}, "UNKNOWN  3 min ago  should be active; xl"),
         ({"resources": {"web": resource("active", alarm="0004 from bird")}}, "ACTIVE   3 min ago  0004 from bird"),
         (
+            {"phase": "standby", "target": "standby", "vrrp_state": "FAULT", "vips": [], "released": "web crashes"},
+            "! VI_1  released  web crashes; to take it back: failoverctl reset VI_1",
+        ),
+        (
+            {
+                "phase": "standby",
+                "target": "standby",
+                "vrrp_state": "BACKUP",
+                "vips": [],
+                "resources": {"disk": resource("standby", detail="Secondary", obstacle="the data is old")},
+            },
+            "STANDBY  3 min ago  could not take over: the data is old; Secondary",
+        ),
+        (
             {"vips": [{"address": "192.0.2.1/24", "interface": "eth0", "present": False}], "resources": {}},
             "! VI_1  vip  192.0.2.1/24  eth0  ABSENT    should be here: keepalived says MASTER",
         ),
@@ -89,7 +103,6 @@ def test_what_is_wrong_is_marked_and_named_first(status: Status, changed: Answer
     ("changed", "said"),
     [
         ({"phase": "promoting", "resources": {"web": resource("standby")}}, "node left: moving: VI_1"),
-        ({"phase": "maintenance", "resources": {"web": resource("standby")}}, "MAINTENANCE"),
         ({"vips": [{"address": "a", "interface": "b", "present": None}]}, "unknown"),
         ({"vips": None, "resources": None}, "VI_1 ACTIVE"),
     ],

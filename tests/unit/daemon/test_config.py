@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import OnFailure, Vip
+from failoverd.core.model import Escalation, OnFailure, OnRefused, Restart, Vip
 from failoverd.daemon import config, schema
 from failoverd.daemon.config import ConfigError
 
@@ -24,6 +24,9 @@ unit = "web.service"
 needs = ["prefix"]
 nodes = ["left", "right"]
 on_failure = "continue"
+on_refused = "release"
+restart = { max = 3, within = "10m" }
+escalation = "reboot"
 stop_timeout = "1.5m"
 
 [instance.VI_1.resource.prefix]
@@ -71,6 +74,9 @@ def test_a_good_file(file: Path) -> None:
     assert web.needs == {"prefix"}
     assert web.stop_timeout == 90.0
     assert web.on_failure is OnFailure.CONTINUE
+    assert web.on_refused is OnRefused.RELEASE
+    assert web.restart == Restart(max=3, within=600.0)
+    assert web.escalation is Escalation.REBOOT
     assert loaded.options["VI_1", "prefix"].owns == "the constant failover_metric in /etc/bird/failoverd.conf"
     assert "a name.with spaces" in loaded.core.instances
 
@@ -125,11 +131,24 @@ def test_all_errors_at_once(file: Path) -> None:
         (instance('interfaces = "eth0"'), 'instance.VI_1.interfaces: unknown key; did you mean "interface"?'),
         (instance("vips = 3"), "instance.VI_1.vips: expected a list of strings: its virtual addresses"),
         (resource('unit = "a.service"'), "instance.VI_1.resource.a.driver: missing; expected a string: the driver"),
-        (resource('driver = "bidr"'), 'no driver "bidr"; did you mean "bird"? expected one of: bird, exec'),
+        (resource('driver = "bidr"'), 'no driver "bidr"; did you mean "bird"? expected one of: bird, drbd, exec'),
         (resource('driver = "unit"'), "instance.VI_1.resource.a.unit: missing; expected a string"),
         (resource('driver = "unit"\nunit = "a.service"\nretry = 1'), 'a.retry: unknown key; did you mean "retries"?'),
         (resource('driver = "unit"\nunit = "a.service"\ntimeout = "9 min"'), 'found "9 min"'),
-        (resource('driver = "unit"\nunit = "a.service"\non_failure = "go"'), 'expected one of "continue", "stop"'),
+        (resource('driver = "unit"\nunit = "a.service"\non_failure = "go"'), 'expected one of "continue", "release"'),
+        (
+            resource('driver = "unit"\nunit = "a.service"\nrestart = { max = 3 }'),
+            "a.restart.within: missing; expected a duration",
+        ),
+        (
+            resource('driver = "unit"\nunit = "a.service"\nrestart = { max = 3, within = nan }'),
+            "a.restart.within: expected a duration",
+        ),
+        (
+            resource('driver = "unit"\nunit = "a.service"\nrestart = { max = 3, whitin = "1m" }'),
+            'a.restart.whitin: unknown key; did you mean "within"?',
+        ),
+        (resource('driver = "unit"\nunit = "a.service"\nrestart = 3'), "a.restart: expected a table"),
         (
             resource('driver = "unit"\nunit = "a.service"\nneeds = ["b"]'),
             'there is no resource "b"; expected one of: a',

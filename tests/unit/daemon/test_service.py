@@ -328,6 +328,34 @@ def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) 
     assert 'there is no instance "VI_2"' in wrong.stderr
 
 
+def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_it_back(node: Living) -> None:
+    node.instance()
+    node.resource("disk", body='retries = 0\non_failure = "release"')
+    node.tables[-1] = node.tables[-1].replace('"touch"', '"false"')
+    node._write()
+    node.start()
+    track = node.run_dir / "track" / "VI_1"
+    assert track.read_text() == "0\n"
+
+    node.hook("MASTER")
+    wait_for("keepalived is told to give it away", lambda: track.read_text() == "1\n")
+    node.hook("FAULT")
+    node.until("standby")
+    assert "disk" in node.instance_status()["released"]
+    assert "to take it back: failoverctl reset VI_1" in node.ctl("status").stdout
+
+    node.stop(signal.SIGKILL)
+    node.start()
+    node.hook("BACKUP")
+    node.until("standby")
+    assert track.read_text() == "1\n"
+    assert node.instance_status()["released"]
+
+    assert node.ctl("reset", "VI_1").returncode == 0
+    wait_for("keepalived may have it back", lambda: track.read_text() == "0\n")
+    assert node.instance_status()["released"] is None
+
+
 def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node: Living) -> None:
     node.instance(body='vips = ["127.0.0.1/8"]\ninterface = "lo"')
     node.resource("disk")
