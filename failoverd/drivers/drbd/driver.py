@@ -1,0 +1,252 @@
+"""What is done with one DRBD resource: it is looked at, made Primary as soon as that is safe, and made Secondary.
+
+drbdsetup is what acts, not drbdadm: it does the same in half the time, and goes on working when some file in
+/etc/drbd.d is broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import shlex
+import time
+from collections.abc import Sequence
+
+from failoverd.core.model import Level, Observation, ResourceSpec, Verb
+from failoverd.drivers import DriverError, Refused, command
+from failoverd.drivers.drbd import follow, judge, look, openers
+from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbd.memory import Memory
+from failoverd.drivers.drbd.status import PRIMARY, SECONDARY, Resource, essence
+
+#: Seconds of an activation's time that are kept for its last attempt: DRBD takes up to two to hear the other nodes.
+RESERVE = 5.0
+
+#: Seconds after which is asked again although no change was told: it may be that nobody follows DRBD just now, and
+#: a Primary that has died is found out by asking, long before DRBD itself misses it.
+AGAIN = 2.0
+
+#: Seconds for which DRBD is left alone after it has said no, and seconds between two tries to close a device.
+PAUSE = 0.2
+CLOSED = 0.5
+
+#: What drbdsetup exits with when DRBD said no, and may say yes in a moment. Anything else is trouble with the tool.
+_DENIED = frozenset({5, 10, 11, 16, 17})
+
+#: DRBD's own numbers: a device is held open; the newest data is elsewhere, a peer is not outdated, no quorum.
+_HELD = "(-12)"
+_UNSAFE = ("(-2)", "(-7)", "(-25)")
+
+#: What it says when the resource, or the minor, is not there.
+_NOT_UP = ("(158)", "(127)")
+
+_WORDS = {Verb.ACTIVATE: "primary", Verb.DEACTIVATE: "secondary"}
+
+
+class Drbd:
+    """One DRBD resource on this node."""
+
+    def __init__(self, name: str, limits: judge.Limits, spec: ResourceSpec) -> None:
+        self.subject = name
+        self._limits = limits
+        self._spec = spec
+        self._seen: Resource | None = None
+        self._refusal: tuple[Resource | None, str] | None = None  # the last one: while what is seen, and why
+        self._told = True  # an observation has told of it
+
+    async def observe(self) -> Observation:
+        """Its level. What is not up is STANDBY: nothing here can write to it, and a stop has nothing to stop."""
+        try:
+            view = await self._read()
+        except look.NotUp as error:
+            return Observation(level=Level.STANDBY, detail=error.reason, obstacle=self._obstacle(None, error.reason))
+        except DriverError as error:
+            return Observation(level=Level.UNKNOWN, detail=error.reason)
+        memory = await self._remembered()
+        found = judge.obstacle(view, memory, memories.clock(), self._limits)
+        return Observation(
+            level=judge.level(view),
+            detail=judge.detail(view, memory),
+            alarm=judge.alarm(view),
+            obstacle=self._obstacle(view, found.reason if found is not None and not found.usual else ""),
+        )
+
+    async def activate(self) -> str | None:
+        """Make it Primary, as soon as that is safe; Refused when it is not, and does not become so in time."""
+        began = memories.clock()
+        try:
+            await self._promote(began, time.monotonic() + self._spec.timeout - min(RESERVE, self._spec.timeout / 3))
+        finally:
+            self._count(began)
+        return None
+
+    async def deactivate(self) -> str | None:
+        """Make it Secondary. Who holds it open has `stop_timeout` to let go; then the reason names them."""
+        until = time.monotonic() + self._spec.stop_timeout
+        try:
+            view = await self._read()
+        except look.NotUp:
+            return None
+        except DriverError:
+            pass  # whatever is wrong with looking, it must become Secondary
+        else:
+            if view.role == SECONDARY:
+                return None
+        while (denial := await self._tell(Verb.DEACTIVATE)) is not None:
+            if time.monotonic() >= until:
+                raise DriverError(await self._why_primary(denial))
+            await asyncio.sleep(CLOSED)
+        return None
+
+    def commands(self, verb: Verb) -> tuple[str, ...]:
+        """The drbdsetup that does it; while the resource was not seen up, the drbdadm that would."""
+        return tuple(shlex.join(argv) for argv in self._telling(verb))
+
+    async def accept(self, by: str) -> str:
+        """Let data that was refused for its age be served; `by` is in the history."""
+        memory = memories.load(self.subject)
+        loss = memory.loss
+        if loss is None or loss.age is None:
+            raise DriverError(f"{self.subject}: nothing to accept, no activation was refused because of old data")
+        if not memories.save(self.subject, dataclasses.replace(memory, loss=None)):
+            raise DriverError(f"{self.subject}: it cannot be remembered that this is accepted (see the log)")
+        self._refusal = None
+        follow.bell.ring(self.subject)
+        since = judge.at(loss.wall)
+        return (
+            f"{self.subject}: the data of this node, {loss.age:.0f} s old (not replicated from the Primary "
+            f"({loss.name}) since {since}), is accepted by {by}"
+        )
+
+    async def _read(self) -> Resource:
+        self._seen = await look.read(self.subject)
+        return self._seen
+
+    async def _remembered(self) -> Memory:
+        """The memory; of a loss, once, also whether the one that was lost could write without this node."""
+        memory = memories.load(self.subject)
+        loss = memory.loss
+        if loss is None or not loss.quorate or loss.voted is not None:
+            return memory
+        rules = await look.rules(self.subject)
+        memory = memories.load(self.subject)
+        if memory.loss is not None and rules is not None:
+            memory = dataclasses.replace(memory, loss=dataclasses.replace(memory.loss, voted=rules.quorum))
+            memories.save(self.subject, memory)
+        return memory
+
+    async def _look(self, began: float) -> tuple[Resource, Memory]:
+        """What is there, and what is remembered of it, at an activation that was asked for at `began`."""
+        now, wall = memories.clock(), time.time()
+        try:
+            view = await self._read()
+        except look.NotUp as error:
+            raise self._refuse(error.reason) from error
+        memory = memories.load(self.subject)
+        vouched = min(now, memories.heard(self.subject))
+        memories.save(self.subject, memories.seen(memory, view, now, vouched=vouched, wall=wall))
+        memory = await self._remembered()
+        loss = memories.stale(memory, began, self._limits.stale_after)
+        if loss is not None:  # from here on this is how old it was, however often it is asked for
+            loss = dataclasses.replace(loss, age=memories.age(loss, began))
+            memory = dataclasses.replace(memory, loss=loss)
+            memories.save(self.subject, memory)
+        return view, memory
+
+    async def _promote(self, began: float, until: float) -> None:
+        """Until it is Primary, or must not be, or `until` (monotonic) has come and what is in the way did not pass."""
+        rules: look.Rules | None = None
+        denial: str | None = None
+        while True:
+            with follow.bell.listening(self.subject) as change:
+                view, memory = await self._look(began)
+                obstacle = judge.obstacle(view, memory, memories.clock(), self._limits, asked=began)
+                if obstacle is None and view.role == PRIMARY:
+                    return
+                if obstacle is not None and not obstacle.passes:
+                    raise self._refuse(obstacle.reason, denial)
+                if obstacle is not None and obstacle.ask and rules is None:
+                    rules = await look.rules(self.subject)
+                # With two Primaries allowed, DRBD would not refuse while the other one lives.
+                if obstacle is None or (obstacle.ask and rules is not None and not rules.two_primaries):
+                    denial = await self._tell(Verb.ACTIVATE)
+                    if denial is None:
+                        self._forget_loss()
+                        return
+                if time.monotonic() >= until:
+                    raise self._given_up(view, obstacle, denial)
+                await asyncio.sleep(PAUSE)
+                await asyncio.wait({change}, timeout=max(0.0, min(AGAIN, until - time.monotonic())))
+
+    def _given_up(self, view: Resource, obstacle: judge.Obstacle | None, denial: str | None) -> DriverError:
+        """What is in the way of a promotion did not pass in time."""
+        if obstacle is not None:
+            refusal = self._refuse(obstacle.reason, denial, view if obstacle.usual else None)
+            return Refused(f"{refusal.reason}, and stays so")
+        words = f"DRBD does not make {self.subject} Primary: {denial}"
+        unsafe = any(number in str(denial) for number in _UNSAFE)
+        return self._refuse(words, view=view) if unsafe else DriverError(words)
+
+    def _refuse(self, why: str, denial: str | None = None, view: Resource | None = None) -> Refused:
+        """`view`: where the reason is not to be seen in it, and lasts for as long as it does."""
+        self._refusal, self._told = (essence(view), why), False
+        return Refused(why + (f" (DRBD: {denial})" if denial is not None else ""))
+
+    def _obstacle(self, view: Resource | None, seen: str) -> str:
+        """What is `seen` to be in the way, or what was refused while all looked as it does now.
+
+        The first answer after a refusal is its reason, though it may have passed by then: the activation is tried again
+        when the next answer is another.
+        """
+        if self._refusal is None:
+            return seen
+        before, why = self._refusal
+        lasts = view is not None and before == essence(view)
+        if self._told and not lasts:
+            self._refusal = None
+            return seen
+        self._told = True
+        return why
+
+    def _telling(self, verb: Verb) -> Sequence[tuple[str, ...]]:
+        """The argvs that change the role: DRBD 9 takes a resource, 8.4 each of its minors."""
+        word, view = _WORDS[verb], self._seen
+        if view is None:
+            return [("drbdadm", word, self.subject)]
+        if view.volumes and not view.nine:
+            return [("drbdsetup", word, str(volume.minor)) for volume in view.volumes]
+        return [("drbdsetup", word, self.subject)]
+
+    async def _tell(self, verb: Verb) -> str | None:
+        """Have it change its role: None when it did, or why DRBD said no. DriverError when the tool has trouble."""
+        for argv in self._telling(verb):
+            done = await command.run(argv)
+            if done.returncode == 0:
+                continue
+            said = look.said(done)
+            if done.returncode not in _DENIED:
+                raise DriverError(f"{shlex.join(argv)}: {said}")
+            if verb is Verb.ACTIVATE or not any(number in said for number in _NOT_UP):
+                return said
+        return None
+
+    async def _why_primary(self, denial: str) -> str:
+        if _HELD not in denial:
+            return f"{self.subject} stays Primary: {denial}"
+        found = openers.named(denial)
+        for volume in self._seen.volumes if self._seen is not None else ():
+            found += await openers.find(volume.minor)
+        who = ", ".join(dict.fromkeys(found)) or "somebody who cannot be seen from here (another namespace?)"
+        return f"{self.subject} stays Primary: it is held open by {who}; after {self._spec.stop_timeout:g} s"
+
+    def _forget_loss(self) -> None:
+        """The newest data is here from now on: the resource is Primary."""
+        memories.save(self.subject, dataclasses.replace(memories.load(self.subject), loss=None, primary=None))
+
+    def _count(self, began: float) -> None:
+        """Since the loss, this node was at work to become Primary for a while: nobody else wrote meanwhile."""
+        memory = memories.load(self.subject)
+        loss = memory.loss
+        if loss is not None and loss.age is None:
+            ours = loss.ours + memories.clock() - max(began, loss.since)
+            memories.save(self.subject, dataclasses.replace(memory, loss=dataclasses.replace(loss, ours=ours)))

@@ -1,0 +1,104 @@
+"""How DRBD is looked at, and which generation it is: DRBD 9 is asked for JSON, 8.4 for one dump of its events.
+
+What this must not do: change anything, or make the kernel load DRBD's module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from failoverd.drivers import DriverError, command
+from failoverd.drivers.drbd import events, status
+from failoverd.drivers.drbd.status import Garbled, Resource
+
+#: The kernel's own page. Reading it never waits.
+PROC = Path("/proc/drbd")
+
+#: There whenever the module is.
+MODULE = Path("/sys/module/drbd")
+
+#: Seconds that one look may take; drbdsetup answers in 50 ms on a slow machine.
+PATIENCE = 5.0
+
+#: The first generation that tells JSON, takes resources' names, and has quorum.
+NINE = 9
+
+
+class NotUp(DriverError):
+    """The resource is not up on this node: nothing can use it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What matters of how a resource is configured in the kernel."""
+
+    quorum: bool
+    two_primaries: bool
+
+
+def generation() -> int | None:
+    """The first number of the running module's version; None when there is no module."""
+    match = re.match(r"version: (\d+)\.", _page())
+    if match is not None:
+        return int(match[1])
+    return NINE if MODULE.exists() else None
+
+
+async def read(name: str) -> Resource:
+    """The resource as it is. NotUp when it is not there; another DriverError when that could not be seen."""
+    found = generation()
+    if found is None:
+        raise NotUp(f"{name} is not up here (DRBD's kernel module is not loaded); drbdadm up {name}")
+    if found < NINE:
+        done = await command.run(("drbdsetup", "events2", "--now", name), timeout=PATIENCE)
+        resource = _understood(done, lambda text: events.parse(text, name, status.in_sync(_page())))
+    else:
+        done = await command.run(("drbdsetup", "status", "--json", name), timeout=PATIENCE)
+        # The module may have gone since; then drbdsetup looked for it in vain.
+        gone = done.returncode != 0 and re.search("No such resource|Failed to modprobe", done.stderr)
+        resource = None if gone else _understood(done, lambda text: status.parse(text, name))
+    if resource is None:
+        raise NotUp(f"{name} is not up here; drbdadm up {name}")
+    return resource
+
+
+async def rules(name: str) -> Rules | None:
+    """Ask the kernel, which may know better than the files; None when that cannot be seen."""
+    try:
+        done = await command.run(("drbdsetup", "show", name), timeout=PATIENCE)
+    except DriverError:
+        return None
+    return understood(done.stdout) if done.returncode == 0 else None
+
+
+def understood(shown: str) -> Rules:
+    """From ``drbdsetup show``, which leaves out what is as by default."""
+    quorum = re.search(r"^\s*quorum\s+(\S+);", shown, re.MULTILINE)
+    two = re.search(r"^\s*allow-two-primaries(\s+yes)?\s*;", shown, re.MULTILINE)
+    return Rules(quorum=quorum is not None and quorum[1] != "off", two_primaries=two is not None)
+
+
+def said(done: command.Completed) -> str:
+    """What a tool complained of, in one line, without what says nothing to a person."""
+    lines = (line.strip() for line in (done.stderr or done.stdout).splitlines())
+    unsaid = re.compile(r"^$|^additional info from kernel:$|^Command '.*' terminated with exit code \d+$")
+    return ": ".join(line for line in lines if not unsaid.match(line)) or f"exit status {done.returncode}"
+
+
+def _understood(done: command.Completed, parse: Callable[[str], Resource | None]) -> Resource | None:
+    if done.returncode != 0:
+        raise DriverError(f"DRBD does not tell its state: {said(done)}")
+    try:
+        return parse(done.stdout)
+    except Garbled as error:
+        raise DriverError(str(error)) from error
+
+
+def _page() -> str:
+    try:
+        return PROC.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,192 @@
+"""What must be remembered of a resource to know how old its data is: when replication to a Primary was lost.
+
+DRBD 8.4 calls a disk UpToDate that has heard nothing of the Primary for an hour. So the time of the loss is kept, in a
+file that a restart of the daemon survives and a reboot does not. Times are seconds of CLOCK_BOOTTIME, which goes on
+while the machine sleeps. Where nobody looked when it happened, the time is the last one at which all was seen to be
+well: the data is then taken for older than it is.
+
+What cannot be known from here, and is served without a question where no quorum forbids it:
+- what a Primary wrote that this node has not met since it booted: `connect_grace` is all that it waits;
+- that a peer which was Secondary when it was lost has become Primary since;
+- what the Primary wrote after it had given up this node and before this node had noticed: up to ten seconds, by
+  DRBD's defaults;
+- that the resource was taken down and up again while the daemon did not run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from failoverd import drivers, log
+from failoverd.drivers.drbd.status import PRIMARY, Resource
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_HEARD = "drbd.heard"
+_log = log.get("drbd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """The connection to a Primary was lost. `wall`: when, as seconds since 1970, to be told to a person.
+
+    `ours`: seconds since then in which this node was at work to become Primary itself; nobody else was then.
+    `age`: how old the data was when it was refused; None when it was not. `quorate`: this node has had quorum ever
+    since, so that the other one had not. `voted`: the resource needs quorum to be written; None when not asked yet.
+    """
+
+    peer: int
+    name: str
+    since: float
+    wall: float
+    ours: float = 0.0
+    age: float | None = None
+    quorate: bool = False
+    voted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is remembered of one resource.
+
+    `at`: when it was last seen. `up`: since when it is up, or was first seen up; None when it is down. `met`: the
+    numbers of the peers that data was compared with since. `primary`: number and name of the peer that is connected and
+    Primary. `loss`: it was, and has not been back.
+    """
+
+    at: float = 0.0
+    up: float | None = None
+    met: frozenset[int] = frozenset()
+    primary: tuple[int, str] | None = None
+    loss: Loss | None = None
+
+
+def clock() -> float:
+    """Seconds of CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, wall: float) -> Memory:
+    """The memory after a look at `now`; None: the resource is down. Up to `vouched` the memory before it was true.
+
+    `wall` is `now` as seconds since 1970. A loss is over when there is replication with its peer again, or with another
+    one that is Primary, and the data here is UpToDate; and when this node is Primary: then the newest data is here.
+    """
+    if now < memory.at:
+        return memory  # what was seen later is known already
+    peers = {peer.id: peer for peer in view.peers} if view is not None else {}
+    connected = {peer.id for peer in peers.values() if peer.connected}
+    primaries = [(peer.id, peer.name) for peer in peers.values() if peer.connected and peer.role == PRIMARY]
+    loss, primary = memory.loss, memory.primary
+    if view is not None and view.role == PRIMARY:
+        loss = primary = None
+    elif primaries:
+        primary = primaries[0]
+    elif primary is not None and primary[0] not in connected:
+        quorate = view is not None and view.nine and view.quorate
+        loss = loss or Loss(
+            peer=primary[0], name=primary[1], since=vouched, wall=wall - (now - vouched), quorate=quorate
+        )
+        primary = None
+    elif primary is not None and peers[primary[0]].role != "Unknown":
+        primary = None  # it has demoted itself, and all that it wrote is here
+    if loss is not None and view is not None:
+        good = (p for p in view.peers if p.replicating and (p.id == loss.peer or p.role == PRIMARY))
+        back = view.up_to_date and any(good)
+        loss = None if back else dataclasses.replace(loss, quorate=loss.quorate and view.quorate)
+    return Memory(
+        at=now,
+        up=None if view is None else now if memory.up is None else memory.up,
+        met=(memory.met if view is not None else frozenset()) | {p.id for p in peers.values() if p.replicating},
+        primary=primary,
+        loss=loss,
+    )
+
+
+def age(loss: Loss, now: float) -> float:
+    """How old (s) the data here is, if mastership comes here now."""
+    return loss.age if loss.age is not None else max(0.0, now - loss.since - loss.ours)
+
+
+def stale(memory: Memory, now: float, stale_after: float) -> Loss | None:
+    """The loss that makes the data here too old to be served; None when it is not."""
+    loss = memory.loss
+    if loss is None or (loss.quorate and loss.voted):
+        return None
+    return loss if loss.age is not None or age(loss, now) > stale_after else None
+
+
+def load(name: str) -> Memory:
+    """What is remembered of the resource; nothing when there is no file of this boot."""
+    kept = _read(f"drbd-{name}.json")
+    if kept is None:
+        return Memory()
+    try:
+        return Memory(
+            at=float(kept["at"]),
+            up=kept["up"],
+            met=frozenset(kept["met"]),
+            primary=None if kept["primary"] is None else (kept["primary"][0], kept["primary"][1]),
+            loss=None if kept["loss"] is None else Loss(**kept["loss"]),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        _log.error("what was remembered is garbled, and forgotten", resource=name, reason=repr(error))
+        return Memory()
+
+
+def save(name: str, memory: Memory) -> bool:
+    """Remember it. A file that cannot be written is False, and logged: what DRBD does must go on."""
+    return _write(f"drbd-{name}.json", {**dataclasses.asdict(memory), "met": sorted(memory.met)})
+
+
+def names() -> frozenset[str]:
+    """The resources of which something is remembered."""
+    try:
+        files = drivers.memory_dir().glob("drbd-*.json")
+        return frozenset(file.name.removeprefix("drbd-").removesuffix(".json") for file in files)
+    except OSError:
+        return frozenset()
+
+
+def heard(name: str) -> float:
+    """Until when the memory of the resource is known to have been true: seen then, or followed until then."""
+    kept = _read(_HEARD)
+    followed = float(kept["at"]) if kept is not None else 0.0
+    return max(load(name).at, followed)
+
+
+def hear(now: float) -> None:
+    """All that is remembered is true at `now`, because every change since would have been told."""
+    _write(_HEARD, {"at": now})
+
+
+def _read(file: str) -> dict[str, Any] | None:
+    try:
+        kept = json.loads((drivers.memory_dir() / file).read_text(encoding="utf-8"))
+        return kept if kept["boot"] == _boot() else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        _log.error("what was remembered cannot be read", file=file, reason=repr(error))
+        return None
+
+
+def _write(file: str, content: dict[str, Any]) -> bool:
+    try:
+        path = drivers.memory_dir() / file
+        new = path.with_name(f".{file}.new")
+        new.write_text(json.dumps({"boot": _boot(), **content}), encoding="utf-8")
+        os.replace(new, path)  # noqa: PTH105 # as it is called in the manual
+    except OSError as error:
+        _log.error("it cannot be remembered", file=file, reason=repr(error))
+        return False
+    return True
+
+
+def _boot() -> str:
+    return _BOOT.read_text(encoding="ascii").strip()

@@ -1,0 +1,56 @@
+"""A machine with a scripted DRBD, a clock of its own, and a memory that ends with the test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from failoverd import drivers
+from failoverd.drivers.drbd import driver, follow, look
+from failoverd.drivers.drbd import memory as memories
+from tests.unit.drivers.drbd.drbds import FakeDrbd
+
+
+class Clock:
+    """CLOCK_BOOTTIME as the test has it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(memories, "clock", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Where things are remembered."""
+    drivers.remember_in(tmp_path / "memory")
+    yield tmp_path / "memory"
+    drivers.remember_in(Path("/run/failoverd/drivers"))
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDrbd]:
+    """A machine with DRBD 9, on which nobody waits for long."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
+    monkeypatch.setattr(look, "MODULE", tmp_path / "module")
+    monkeypatch.setattr(driver, "PAUSE", 0.01)
+    monkeypatch.setattr(driver, "AGAIN", 0.1)
+    monkeypatch.setattr(driver, "CLOSED", 0.05)
+    monkeypatch.setattr(follow, "PAUSES", (0.02, 0.1))
+    monkeypatch.setattr(follow, "ABSENT", 0.02)
+    (tmp_path / "proc-drbd").write_text("version: 9.2.18 (api:2/proto:118-124)\n")
+    fake = FakeDrbd(tmp_path / "bin")
+    yield fake
+    fake.end()

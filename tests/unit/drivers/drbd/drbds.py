@@ -1,0 +1,154 @@
+"""Recorded words of DRBD, and a drbdsetup that says them and fails on everything that it was not told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import ResourceSpec
+from failoverd.drivers import Refused, drbd
+from failoverd.drivers.drbd import events, look, status
+from failoverd.drivers.drbd.driver import Drbd
+from failoverd.drivers.drbd.status import Resource
+
+RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/drbd"
+NINE = RECORDINGS / "drbd-9.2"
+EIGHT = RECORDINGS / "drbd-8.4"
+
+SPEC = ResourceSpec(name="vpn-disk", driver="drbd", timeout=0.9, stop_timeout=0.6)
+STATUS = "status --json vpn"
+EVENTS = "events2 --now vpn"
+SHOW = "show vpn"
+PRIMARY_9 = "primary vpn"
+PRIMARY_8 = "primary 0"
+
+DRBDSETUP = r"""#!/bin/sh
+cd "${0%/*}/said" || exit 98
+echo "$*" >>../told
+key=$(printf %s "$*" | tr ' /' '__')
+if [ "$key" = events2 ]; then
+    cat ../dump 2>/dev/null && exec cat ../changes
+    exit 97
+fi
+for answer in "$key".*.sh; do break; done
+if [ ! -e "$answer" ]; then
+    echo "nobody expected: $*" >&2
+    exit 99
+fi
+set -- "$key".*.sh
+script=$(cat "$1")
+[ $# -eq 1 ] || rm "$1"
+eval "$script"
+"""
+
+
+def recorded(state: Path, node: str, name: str = "vpn") -> Resource | None:
+    """The resource as recorded in a state."""
+    told = state / f"{node}.status.json"
+    if told.exists():
+        return status.parse(told.read_text(), name)
+    page = (state / f"{node}.proc-drbd.txt").read_text()
+    return events.parse((state / f"{node}.events2-now.txt").read_text(), name, status.in_sync(page))
+
+
+def up(state: Path, node: str, name: str = "vpn") -> Resource:
+    """The same, of one that is up."""
+    view = recorded(state, node, name)
+    assert view is not None
+    return view
+
+
+def live(path: Path) -> list[str]:
+    """The lines of a recorded stream, without their times."""
+    return [line.partition(" ")[2] for line in path.read_text().splitlines()]
+
+
+class FakeDrbd:
+    """A drbdsetup on PATH. What it says is scripted for each command line; the last of several answers stays."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._said = directory / "said"
+        self._said.mkdir(parents=True)
+        self._number = 0
+        (directory / "drbdsetup").write_text(DRBDSETUP)
+        (directory / "drbdsetup").chmod(0o755)
+        os.mkfifo(directory / "changes")
+        self._changes = -1
+
+    def script(self, argv: str, script: str) -> None:
+        """Have ``drbdsetup ARGV`` run `script`."""
+        self._number += 1
+        key = argv.replace(" ", "_").replace("/", "_")
+        (self._said / f"{key}.{self._number:04}.sh").write_text(script)
+
+    def forget(self, argv: str) -> None:
+        """What was scripted for it is no more."""
+        for answer in self._said.glob(argv.replace(" ", "_") + ".*.sh"):
+            answer.unlink()
+
+    def answer(self, argv: str, stdout: str = "", stderr: str = "", code: int = 0) -> None:
+        self.script(argv, f"cat <<'END'\n{stdout}\nEND\ncat >&2 <<'END'\n{stderr}\nEND\nexit {code}")
+
+    def transcript(self, argv: str, path: Path) -> None:
+        """Have it say what was recorded: ``$ command``, its output, its complaints after ``2>``, ``exit N``."""
+        _, *lines, last = path.read_text().splitlines()
+        complaints = [line.removeprefix("2> ") for line in lines if line.startswith("2> ")]
+        output = [line for line in lines if not line.startswith("2> ")]
+        self.answer(argv, "\n".join(output), "\n".join(complaints), int(last.removeprefix("exit ")))
+
+    def state(self, state: Path, node: str, name: str = "vpn") -> None:
+        """Have it look as recorded from now on."""
+        told = state / f"{node}.status.json"
+        if told.exists():
+            self.forget(f"status --json {name}")
+            self.answer(f"status --json {name}", told.read_text())
+        else:
+            self.forget(f"events2 --now {name}")
+            self.script(f"events2 --now {name}", f"cat {state / f'{node}.events2-now.txt'}")
+
+    @property
+    def told(self) -> list[str]:
+        """The command lines that it was given, in order."""
+        path = self.directory / "told"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def begin(self, dump: list[str]) -> None:
+        """The stream that is begun next has this dump, and goes on with what `change` says."""
+        self._changes = os.open(self.directory / "changes", os.O_RDWR | os.O_NONBLOCK)
+        (self.directory / "dump.new").write_text("".join(f"{line}\n" for line in dump))
+        (self.directory / "dump.new").rename(self.directory / "dump")
+
+    def change(self, *lines: str) -> None:
+        os.write(self._changes, "".join(f"{line}\n" for line in lines).encode())
+
+    def end(self) -> None:
+        """The stream ends, and the next one with it, until another is begun."""
+        (self.directory / "dump").unlink(missing_ok=True)
+        if self._changes >= 0:
+            os.close(self._changes)
+            self._changes = -1
+
+
+def make(spec: ResourceSpec = SPEC, **keys: object) -> Drbd:
+    options = {"resource": "vpn", "connect_grace": 0} | keys
+    return drbd.make(drbd.Options(**options), spec)  # type: ignore[arg-type]
+
+
+def eight(state: Path, node: str) -> None:
+    """Make it a machine with DRBD 8.4, whose page looks as recorded."""
+    look.PROC.write_text((state / f"{node}.proc-drbd.txt").read_text())
+
+
+def actions(fake: FakeDrbd) -> list[str]:
+    """The commands that change something."""
+    return [line for line in fake.told if line.split()[0] not in ("status", "events2", "show")]
+
+
+async def refused(driver: Drbd) -> str:
+    """Why it refuses to be activated."""
+    with pytest.raises(Refused) as error:
+        await driver.activate()
+    return error.value.reason

@@ -1,0 +1,316 @@
+"""When it is made Primary, with a drbdsetup that says what was recorded and fails on what it was not told."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import Verb
+from failoverd.drivers import DriverError, Hung, Refused, TimedOut, command, drbd
+from failoverd.drivers.drbd import driver as acting
+from failoverd.drivers.drbd import follow, look
+from tests.unit.drivers.drbd.conftest import Clock
+from tests.unit.drivers.drbd.drbds import (
+    EIGHT,
+    EVENTS,
+    NINE,
+    PRIMARY_9,
+    SHOW,
+    SPEC,
+    STATUS,
+    FakeDrbd,
+    actions,
+    eight,
+    make,
+)
+
+
+async def test_nine_is_promoted_by_name(fake: FakeDrbd) -> None:
+    fake.state(NINE / "all-fine", "left")
+    fake.transcript(PRIMARY_9, NINE / "primary-on-left/left.cmd.primary.txt")
+    driver = make()
+    await driver.observe()
+    with command.recording() as texts:
+        assert await driver.activate() is None
+    assert texts[-1:] == list(driver.commands(Verb.ACTIVATE)) == ["drbdsetup primary vpn"]
+    assert driver.commands(Verb.DEACTIVATE) == ("drbdsetup secondary vpn",)
+
+
+async def test_eight_is_promoted_by_minor(fake: FakeDrbd) -> None:
+    eight(EIGHT / "all-fine", "right")
+    fake.state(EIGHT / "all-fine", "right", "web")
+    fake.transcript("primary 1", EIGHT / "primary-on-left/left.cmd.drbdsetup-primary-already.txt")
+    driver = make(resource="web")
+    await driver.activate()
+    assert actions(fake) == ["primary 1"]
+    assert driver.commands(Verb.ACTIVATE) == ("drbdsetup primary 1",)
+
+
+async def test_every_volume_of_eight(fake: FakeDrbd) -> None:
+    look.PROC.write_text("version: 8.4.11 (api:1/proto:86-101)\n")
+    dump = (EIGHT / "primary-on-left/left.events2-now.txt").read_text()
+    more = "exists device name:vpn volume:1 minor:7 disk:UpToDate"
+    fake.answer(EVENTS, dump.replace("exists -", f"{more}\nexists -").rstrip())
+    fake.answer("secondary 0")
+    fake.answer("secondary 7")
+    await make().deactivate()
+    assert actions(fake) == ["secondary 0", "secondary 7"]
+
+
+def test_commands_before_anything_was_seen() -> None:
+    assert make().commands(Verb.ACTIVATE) == ("drbdadm primary vpn",)
+    assert make().commands(Verb.DEACTIVATE) == ("drbdadm secondary vpn",)
+
+
+async def test_primary_already(fake: FakeDrbd) -> None:
+    fake.state(NINE / "primary-on-left", "left")
+    await make().activate()
+    assert actions(fake) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "node", "words"),
+    [
+        (NINE / "all-inconsistent", "left", "the data here is Inconsistent, not UpToDate"),
+        (NINE / "all-diskless", "left", "the data here is Diskless, not UpToDate"),
+        (NINE / "right-disconnected-from-left-only", "right", "the data here is Outdated, not UpToDate"),
+        (NINE / "left-back-resync", "left", "the data here is Inconsistent, not UpToDate"),
+        (NINE / "isolated-secondary-right", "right", "no quorum: too few of the other nodes can be reached"),
+        (EIGHT / "outdated", "right", "the data here is Outdated, not UpToDate"),
+        (EIGHT / "detached", "right", "the data here is Diskless, not UpToDate"),
+    ],
+)
+async def test_refused_at_once(fake: FakeDrbd, state: Path, node: str, words: str) -> None:
+    if state.parent == EIGHT:
+        eight(state, node)
+    fake.state(state, node)
+    driver = make(replace(SPEC, timeout=600))
+    with pytest.raises(Refused) as refused:
+        await driver.activate()
+    assert refused.value.reason == words
+    assert actions(fake) == []
+    assert (await driver.observe()).obstacle == words  # and is tried again when that is different
+
+
+async def test_refused_when_it_is_not_up(fake: FakeDrbd) -> None:
+    fake.transcript(STATUS, NINE / "no-resource-up/left.cmd.drbdsetup-status-json-vpn.txt")
+    with pytest.raises(Refused, match="vpn is not up here; drbdadm up vpn"):
+        await make().activate()
+
+
+async def test_a_state_that_cannot_be_seen_is_no_refusal(fake: FakeDrbd) -> None:
+    fake.script(STATUS, "exit 20")
+    with pytest.raises(DriverError) as error:
+        await make().activate()
+    assert not isinstance(error.value, Refused)
+    assert actions(fake) == []
+
+
+async def test_a_primary_that_stays_is_a_refusal_in_the_end(fake: FakeDrbd) -> None:
+    fake.state(NINE / "primary-on-left", "right")
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.transcript(PRIMARY_9, NINE / "primary-on-left/right.cmd.primary-peer-is-primary.txt")
+    with pytest.raises(Refused) as refused:
+        await make().activate()
+    assert refused.value.reason == (
+        "left is connected and Primary "
+        "(DRBD: vpn: State change failed: (-1) Multiple primaries not allowed by config), and stays so"
+    )
+    assert len(actions(fake)) > 1
+
+
+async def test_a_primary_that_is_dead_is_found_out_by_asking(fake: FakeDrbd) -> None:
+    """As DRBD does in 1.5 s, when by itself it would miss the other one only after 10 s."""
+    fake.state(NINE / "left-killed-before-timeout", "right")
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.transcript(PRIMARY_9, NINE / "left-killed-promote-at-once/right.cmd.primary.txt")
+    await make().activate()
+    assert actions(fake) == [PRIMARY_9]
+
+
+@pytest.mark.parametrize(
+    "show", ["  net { allow-two-primaries yes; }", "  net {\n    allow-two-primaries\tyes;\n  }", None]
+)
+async def test_where_two_may_be_primary_nobody_is_asked(fake: FakeDrbd, show: str | None) -> None:
+    fake.state(NINE / "primary-on-left", "right")
+    fake.answer(SHOW, f"resource vpn {{\n{show}\n}}".replace("net { ", "net {\n"), code=0 if show else 10)
+    with pytest.raises(Refused, match="left is connected and Primary, and stays so"):
+        await make().activate()
+    assert actions(fake) == []
+
+
+async def test_a_peer_that_is_just_demoting_is_waited_for(fake: FakeDrbd) -> None:
+    fake.answer(STATUS, (NINE / "primary-on-left/right.status.json").read_text())
+    fake.answer(STATUS, (NINE / "all-fine/right.status.json").read_text())
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.transcript(PRIMARY_9, NINE / "primary-on-left/right.cmd.primary-peer-is-primary.txt")
+    fake.answer(PRIMARY_9)
+    await make(replace(SPEC, timeout=30)).activate()
+    assert actions(fake) == [PRIMARY_9, PRIMARY_9]
+
+
+async def test_the_bell_ends_the_wait(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acting, "AGAIN", 600)
+    fake.state(NINE / "primary-on-left", "right")
+    fake.answer(SHOW, "net {\nallow-two-primaries yes;\n}")
+    fake.answer(PRIMARY_9)
+    task = asyncio.create_task(make(replace(SPEC, timeout=60)).activate())
+    while SHOW not in fake.told:
+        await asyncio.sleep(0.01)
+    fake.state(NINE / "all-fine", "right")
+    async with asyncio.timeout(10):
+        while not task.done():
+            follow.bell.ring("vpn")
+            await asyncio.sleep(0.05)
+    assert actions(fake) == [PRIMARY_9]
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [
+        NINE / "device-open-read/right.cmd.primary-while-peer-secondary-has-reader.txt",
+        NINE / "primary-on-left/right.cmd.primary-peer-is-primary.txt",
+    ],
+)
+async def test_a_denial_that_passes(fake: FakeDrbd, transcript: Path) -> None:
+    fake.state(NINE / "all-fine", "right")
+    fake.transcript(PRIMARY_9, transcript)
+    fake.transcript(PRIMARY_9, transcript)
+    fake.answer(PRIMARY_9)
+    await make(replace(SPEC, timeout=30)).activate()
+    assert len(actions(fake)) == 3
+
+
+async def test_a_denial_that_stays_is_a_failure_in_its_own_words(fake: FakeDrbd) -> None:
+    fake.state(NINE / "all-fine", "right")
+    fake.transcript(PRIMARY_9, NINE / "device-open-read/right.cmd.primary-while-peer-secondary-has-reader.txt")
+    with pytest.raises(DriverError, match=r"refused by peer node: Declined by peer left \(id: 0\)") as error:
+        await make().activate()
+    assert not isinstance(error.value, Refused)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "words"),
+    [
+        (
+            NINE / "isolated-secondary-right/right.cmd.primary-before-timeout.txt",
+            "No quorum: 1 of 3 nodes visible, need 2",
+        ),
+        (NINE / "outdated/right.cmd.primary-web.txt", "Need access to UpToDate data"),
+    ],
+)
+async def test_what_would_be_unsafe_is_a_refusal(fake: FakeDrbd, transcript: Path, words: str) -> None:
+    fake.state(NINE / "all-fine", "right")
+    fake.transcript(PRIMARY_9, transcript)
+    with pytest.raises(Refused, match=words):
+        await make().activate()
+
+
+async def test_the_quorum_that_is_missed_by_asking(fake: FakeDrbd) -> None:
+    fake.answer(STATUS, (NINE / "all-fine/right.status.json").read_text())
+    fake.answer(STATUS, (NINE / "isolated-secondary-right/right.status.json").read_text())
+    fake.transcript(PRIMARY_9, NINE / "isolated-secondary-right/right.cmd.primary-before-timeout.txt")
+    with pytest.raises(Refused, match=r"no quorum: too few .* \(DRBD: .*1 of 3 nodes visible"):
+        await make(replace(SPEC, timeout=600)).activate()
+
+
+async def test_trouble_with_the_tool_is_told_at_once(fake: FakeDrbd) -> None:
+    fake.state(NINE / "all-fine", "right")
+    fake.transcript(PRIMARY_9, NINE / "misc/center.cmd.primary-as-nobody.txt")
+    with pytest.raises(DriverError, match="drbdsetup primary vpn: vpn: Operation not permitted"):
+        await make(replace(SPEC, timeout=600)).activate()
+
+
+async def test_never_by_force(fake: FakeDrbd) -> None:
+    for module in Path(drbd.__file__).parent.glob("*.py"):
+        words = [node.value for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Constant)]
+        assert not [word for word in words if isinstance(word, str) and word.lstrip("-") in ("force", "overwrite-data")]
+    fake.state(NINE / "isolated-secondary-right", "right")
+    with pytest.raises(Refused):
+        await make().activate()
+    assert not [line for line in fake.told if "force" in line]
+
+
+async def test_a_consistent_disk_is_for_drbd_to_decide(fake: FakeDrbd) -> None:
+    status = (NINE / "left-killed/right.status.json").read_text()
+    fake.answer(STATUS, status.replace('"disk-state": "UpToDate"', '"disk-state": "Consistent"'))
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.answer(PRIMARY_9)
+    await make().activate()
+    assert actions(fake) == [PRIMARY_9]
+
+
+async def test_a_disk_that_is_being_attached_is_waited_for(fake: FakeDrbd) -> None:
+    fake.answer(STATUS, (NINE / "attach-stuck-negotiating/left.status.json").read_text())
+    fake.answer(STATUS, (NINE / "all-fine/left.status.json").read_text())
+    fake.answer(PRIMARY_9)
+    await make(replace(SPEC, timeout=30)).activate()
+    assert actions(fake) == [PRIMARY_9]
+
+
+async def test_cancelled_at_the_deadline_when_the_tool_hangs(fake: FakeDrbd) -> None:
+    fake.state(NINE / "all-fine", "right")
+    fake.script(PRIMARY_9, "trap '' TERM; sleep 600 & wait")
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await make().activate()
+    assert time.monotonic() - began < 60
+
+
+async def test_a_tool_in_d_state_is_hung(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    told = tmp_path / "pid"
+    fake.state(NINE / "all-fine", "right")
+    fake.script(PRIMARY_9, f"trap '' TERM; echo $$ >{told}; while :; do sleep 0.1; done")
+    with pytest.raises(Hung, match="drbdsetup primary vpn"):
+        async with asyncio.timeout(0.5):
+            await make().activate()
+    os.kill(int(told.read_text()), signal.SIGKILL)
+
+
+async def test_a_tool_whose_child_holds_the_pipe_has_ended(fake: FakeDrbd, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    fake.state(NINE / "all-fine", "right")
+    fake.script(PRIMARY_9, f"sleep 600 & echo $! >{told}; exit 0")
+    await make().activate()
+    os.kill(int(told.read_text()), signal.SIGKILL)
+
+
+async def test_a_look_that_hangs_ends_the_activation(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    fake.script(STATUS, "exec sleep 600")
+    with pytest.raises(TimedOut):
+        await make().activate()
+
+
+async def test_a_resource_that_has_just_come_up_meets_the_others_first(fake: FakeDrbd, clock: Clock) -> None:
+    eight(EIGHT / "left-killed", "right")
+    fake.state(EIGHT / "left-killed", "right", "web")
+    driver = make(resource="web", connect_grace=15)
+    with pytest.raises(Refused, match="it has just come up and not been connected to peer yet, and stays so"):
+        await driver.activate()
+    assert actions(fake) == []
+    assert "just come up" in (await driver.observe()).obstacle
+    clock.now += 15
+    assert (await driver.observe()).obstacle == ""
+    fake.answer("primary 1")
+    await driver.activate()
+    assert actions(fake) == ["primary 1"]
+
+
+async def test_once_it_has_met_them_it_need_not_wait(fake: FakeDrbd, clock: Clock) -> None:
+    del clock
+    eight(EIGHT / "left-killed", "right")
+    fake.script("events2 --now web", f"cat {EIGHT / 'left-killed/right.events2-now.txt'}")
+    fake.script("events2 --now web", f"cat {EIGHT / 'all-fine/right.events2-now.txt'}")
+    fake.answer("primary 1")
+    await make(replace(SPEC, timeout=30), resource="web", connect_grace=15).activate()
+    assert actions(fake) == ["primary 1"]

@@ -1,0 +1,245 @@
+"""Following DRBD: a drbdsetup that tells recorded events, and what is remembered of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from failoverd import drivers
+from failoverd.drivers.drbd import follow, look
+from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbd.memory import Memory
+from tests.unit.drivers.drbd.conftest import Clock
+from tests.unit.drivers.drbd.drbds import EIGHT, NINE, FakeDrbd, live
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def watching() -> AsyncIterator[list[str | None]]:
+    """The names that were told to have changed."""
+    changed: list[str | None] = []
+    task = asyncio.create_task(follow.watch(changed.append))
+    try:
+        yield changed
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def parts(path: Path) -> tuple[list[str], list[str]]:
+    """A recorded stream: its first dump, and what came then."""
+    lines = live(path)
+    end = lines.index("exists -") + 1
+    return lines[:end], lines[end:]
+
+
+async def test_changes_are_told_by_name(fake: FakeDrbd) -> None:
+    dump, changes = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        for line in changes:
+            fake.change(line)
+        await until(lambda: {"vpn", "web"} <= set(changed))
+        assert fake.told == ["events2"]
+        assert changed.count(None) == 1
+
+
+async def test_noise_is_no_change(fake: FakeDrbd) -> None:
+    dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    peer = "name:vpn peer-node-id:0 conn-name:left"
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        fake.change(f"change peer-device {peer} volume:0", f"call helper {peer} helper:disconnected")
+        fake.change(f"change peer-device {peer} volume:0 done:47.5")
+        fake.change("change resource name:web role:Primary")
+        await until(lambda: "web" in changed)
+        assert changed == [None, "web"]
+
+
+async def test_the_bell_rings_for_who_waits(fake: FakeDrbd) -> None:
+    dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        with follow.bell.listening("vpn") as mine, follow.bell.listening("web") as others:
+            fake.change("change resource name:vpn role:Primary")
+            await asyncio.wait_for(mine, 20)
+            assert not others.done()
+
+
+async def test_a_stream_that_ends_is_begun_again_and_all_may_have_changed(fake: FakeDrbd) -> None:
+    dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
+    async with watching() as changed:
+        await until(lambda: len(fake.told) > 2)
+        assert set(changed) == {None}
+        before = len(changed)
+        fake.begin(dump)
+        await until(lambda: len(changed) > before)
+        fake.change("change resource name:vpn role:Primary")
+        await until(lambda: "vpn" in changed)
+
+
+@pytest.mark.parametrize(
+    "line", ["\x01\x02", "- skipped 7", "change device name:vpn volume:9 disk:UpToDate", "exists -"]
+)
+async def test_a_stream_that_is_not_understood_is_begun_again(fake: FakeDrbd, line: str) -> None:
+    dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        fake.change(line)
+        await until(lambda: changed[:3] == [None, None, None] and len(fake.told) > 1)  # the end, and the next dump
+        fake.change("change resource name:vpn role:Primary")
+        await until(lambda: "vpn" in changed)
+
+
+async def test_without_the_module_nothing_is_started(fake: FakeDrbd) -> None:
+    page = look.PROC.read_text()
+    look.PROC.unlink()
+    dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert fake.told == []
+        look.PROC.write_text(page)
+        await until(lambda: changed == [None])
+
+
+async def test_a_stream_that_says_nothing_is_given_up(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "DUMP", 0.1)
+    fake.begin([])
+    async with watching():
+        await until(lambda: len(fake.told) > 1)
+
+
+async def test_the_loss_of_the_primary_is_remembered(fake: FakeDrbd, clock: Clock) -> None:
+    dump, changes = parts(EIGHT / "live-events2/left-killed.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        assert memories.load("web").primary == (0, "peer")
+        clock.now = 1004
+        fake.change(*[line for line in changes if " name:web " in line][:3])
+        await until(lambda: "web" in changed)
+        loss = memories.load("web").loss
+        assert loss is not None
+        assert loss.since == 1004
+        assert memories.load("vpn").loss is None
+        clock.now = 1070
+        fake.change("change resource name:web role:Primary")
+        await until(lambda: memories.load("web").loss is None)
+
+
+async def test_a_loss_while_nobody_followed_is_as_old_as_the_last_sight(fake: FakeDrbd, clock: Clock) -> None:
+    dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+    fake.end()
+    clock.now = 1300
+    fake.begin((EIGHT / "left-killed/right.events2-now.txt").read_text().splitlines())
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+    loss = memories.load("web").loss
+    assert loss is not None
+    assert loss.since == 1000
+    clock.now = 1400
+    async with watching() as changed:  # and once more: nothing is reset
+        await until(lambda: changed == [None])
+    assert memories.load("web").loss == loss
+
+
+async def test_a_resource_that_went_down_while_nobody_followed(fake: FakeDrbd, clock: Clock) -> None:
+    memories.save("web", Memory(at=900, up=1, met=frozenset({0}), primary=(0, "peer")))
+    fake.begin(["exists -"])
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+    memory = memories.load("web")
+    assert memory.loss is not None
+    assert (memory.up, memory.loss.since) == (None, 900)
+    del clock
+
+
+async def test_a_quiet_stream_is_known_to_be_there(
+    fake: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "PULSE", 0.05)
+    dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        clock.now = 1000.08
+        await until(lambda: memories.heard("web") == 1000.08)
+        monkeypatch.setattr(follow, "PULSE", 600)
+        clock.now = 1000.2
+        await until(lambda: memories.heard("web") == 1000.2)
+        # A daemon that was stopped: what it reads now may have happened long ago.
+        clock.now = 5000
+        fake.change("change connection name:web peer-node-id:0 conn-name:peer connection:NetworkFailure role:Unknown")
+        await until(lambda: "web" in changed)
+    loss = memories.load("web").loss
+    assert loss is not None
+    assert loss.since == 1000.2
+
+
+async def test_a_primary_that_came_and_went_while_the_daemon_was_stopped(fake: FakeDrbd, clock: Clock) -> None:
+    dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
+    fake.begin([line.replace("role:Primary", "role:Secondary") for line in dump])
+    peer = "change connection name:web peer-node-id:0 conn-name:peer"
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        assert memories.load("web").primary is None
+        clock.now = 5000
+        fake.change(f"{peer} role:Primary", f"{peer} connection:NetworkFailure role:Unknown")
+        await until(lambda: changed.count("web") == 2)
+    loss = memories.load("web").loss
+    assert loss is not None
+    assert loss.since == 1000
+
+
+async def test_a_primary_that_demotes_itself_and_leaves_at_once_is_not_lost(fake: FakeDrbd) -> None:
+    dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
+    fake.begin(dump)
+    peer = "change connection name:web peer-node-id:0 conn-name:peer"
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        assert memories.load("web").primary == (0, "peer")
+        fake.change(f"{peer} role:Secondary", f"{peer} connection:TearDown role:Unknown")
+        await until(lambda: changed.count("web") == 2)
+    assert memories.load("web").loss is None
+
+
+async def test_a_directory_that_is_not_there_does_not_stop_it(fake: FakeDrbd, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    drivers.remember_in(tmp_path / "file")
+    dump, changes = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        fake.change(*changes)
+        await until(lambda: {"vpn", "web"} <= set(changed))
+
+
+@pytest.mark.parametrize("path", sorted(NINE.parent.glob("*/live-events2/*")), ids=lambda path: path.name)
+async def test_every_recorded_stream_is_followed(fake: FakeDrbd, path: Path) -> None:
+    dump, changes = parts(path)
+    fake.begin(dump)
+    async with watching() as changed:
+        await until(lambda: changed == [None])
+        skipped = [line for line in changes if line.startswith("- skipped")]
+        fake.change(*changes, "create resource name:end role:Secondary suspended:no")
+        await until((lambda: len(fake.told) > 1) if skipped else (lambda: "end" in changed))

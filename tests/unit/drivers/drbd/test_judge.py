@@ -1,0 +1,185 @@
+"""What is in the way of a promotion, on recordings of both generations."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import Level
+from failoverd.drivers.drbd import judge
+from failoverd.drivers.drbd.memory import Loss, Memory
+from failoverd.drivers.drbd.status import Resource
+from tests.unit.drivers.drbd.drbds import EIGHT, NINE, up
+
+LIMITS = judge.Limits(connect_grace=15, stale_after=20, remedy="accept it")
+NOW = 1000.0
+
+#: Every recorded view in which something is in the way of the resource: STATE NODE RESOURCE, why, and with ``~`` what
+#: may pass, with ``?`` what DRBD may be asked about, with ``=`` what is usual.
+OBSTACLES = [
+    (NINE / "primary-on-left", "right", "vpn", "left is connected and Primary", "~?="),
+    (NINE / "primary-on-left", "left", "vpn", "", ""),
+    (NINE / "all-fine", "left", "vpn", "", ""),
+    (NINE / "left-killed", "right", "vpn", "", ""),
+    (NINE / "left-killed-before-timeout", "right", "vpn", "left is connected and Primary", "~?="),
+    (NINE / "left-isolated", "left", "vpn", "it is Primary here, but without quorum", "~"),
+    (NINE / "isolated-secondary-right", "right", "vpn", "no quorum: too few of the other nodes can be reached", ""),
+    (NINE / "all-inconsistent", "left", "vpn", "the data here is Inconsistent, not UpToDate", ""),
+    (NINE / "attach-stuck-negotiating", "left", "vpn", "the data here is Negotiating, not UpToDate", "~"),
+    (NINE / "disk-failed-on-primary-left", "left", "vpn", "it is Primary here, but the data here is Diskless", "~"),
+    (NINE / "web9-left-isolated-suspended", "left", "web9", "it is Primary here, but without quorum", "~"),
+    (NINE / "web9-primary-on-left", "center", "web9", "the data here is Diskless, not UpToDate", ""),
+    (NINE / "right-disconnected-left-primary", "right", "web", "the data here is Outdated, not UpToDate", ""),
+    (EIGHT / "all-fine", "right", "vpn", "", ""),
+    (EIGHT / "primary-on-left", "right", "vpn", "peer is connected and Primary", "~?="),
+    (EIGHT / "left-killed", "right", "web", "", ""),
+    (EIGHT / "primary-on-synctarget", "left", "vpn", "it is Primary here, but the data here is Inconsistent", "~"),
+]  # fmt: skip
+
+
+def found(view: Resource, memory: Memory | None = None, now: float = NOW) -> judge.Obstacle | None:
+    return judge.obstacle(view, memory or Memory(), now, LIMITS)
+
+
+@pytest.mark.parametrize(("state", "node", "name", "reason", "marks"), OBSTACLES)
+def test_obstacles(state: Path, node: str, name: str, reason: str, marks: str) -> None:
+    obstacle = found(up(state, node, name))
+    if not reason:
+        assert obstacle is None
+        return
+    expected = judge.Obstacle(reason=reason, passes="~" in marks, ask="?" in marks, usual="=" in marks)
+    assert obstacle == expected
+
+
+def disk(view: Resource, *states: str) -> Resource:
+    first = view.volumes[0]
+    return replace(view, volumes=tuple(replace(first, number=n, disk=state) for n, state in enumerate(states)))
+
+
+@pytest.mark.parametrize(
+    ("states", "passes", "ask"),
+    [
+        (("Consistent",), True, True),
+        (("Attaching",), True, False),
+        (("Negotiating",), True, False),
+        (("Consistent", "UpToDate"), True, True),
+        (("Consistent", "Attaching"), True, False),
+        (("Consistent", "Outdated"), False, False),
+        (("UpToDate", "Diskless"), False, False),
+        ((), False, False),
+    ],
+)
+def test_disks_that_are_not_up_to_date(states: tuple[str, ...], passes: bool, ask: bool) -> None:
+    obstacle = found(disk(up(NINE / "left-killed", "right"), *states))
+    assert obstacle is not None
+    assert "not UpToDate" in obstacle.reason
+    assert (obstacle.passes, obstacle.ask, obstacle.usual) == (passes, ask, False)
+
+
+def test_old_data() -> None:
+    alone = up(EIGHT / "left-killed", "right", "web")
+    memory = Memory(loss=Loss(peer=0, name="left", since=NOW - 20, wall=time.time()))
+    assert found(alone, memory) is None
+    obstacle = found(alone, memory, NOW + 0.1)
+    assert obstacle is not None
+    assert obstacle.reason.startswith("the data here is old: replication to the Primary (left) was down since ")
+    assert obstacle.reason.endswith("accept it")
+    assert (obstacle.passes, obstacle.ask, obstacle.usual) == (False, False, False)
+    # What counts is when it was asked for, however long DRBD then takes.
+    assert judge.obstacle(alone, memory, NOW + 30, LIMITS, asked=NOW) is None
+    assert judge.obstacle(alone, memory, NOW, LIMITS, asked=NOW + 30) is not None
+
+
+def test_the_time_of_another_day_has_its_date() -> None:
+    assert judge.at(time.time() - 3600) == time.strftime("%H:%M:%S", time.localtime(time.time() - 3600))
+    assert judge.at(86400 * 400).startswith("1971-02-0")
+
+
+def test_what_is_nearer_at_hand_is_told_first() -> None:
+    """A disk that is not UpToDate explains more than the age of what is on it."""
+    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, wall=1))
+    alone = up(NINE / "isolated-secondary-right", "right")
+
+    def word(view: Resource, known: Memory) -> str:
+        obstacle = found(view, known)
+        assert obstacle is not None
+        return obstacle.reason
+
+    assert word(alone, memory) == "it has just come up and not been connected to left and center yet"
+    memory = replace(memory, up=1)
+    assert word(disk(alone, "Outdated"), memory) == "the data here is Outdated, not UpToDate"
+    assert "is old" in word(alone, memory)
+    assert "no quorum" in word(alone, Memory())
+    # DRBD is not asked about data that it may call good although it is not.
+    assert "is old" in word(disk(alone, "Consistent"), memory)
+    assert "no quorum" in word(disk(alone, "Consistent"), Memory())
+
+
+def test_who_has_not_been_met_yet() -> None:
+    """Both peers are asked for by name; neither one that was met nor one that DRBD gave up is waited for."""
+    alone = up(NINE / "isolated-secondary-right", "right")
+    assert {peer.name: peer.id for peer in alone.peers} == {"left": 0, "center": 2}
+
+    def unmet(view: Resource, *met: int) -> str:
+        obstacle = found(view, Memory(up=NOW - 1, met=frozenset(met)))
+        assert obstacle is not None
+        young = "just come up" in obstacle.reason
+        assert obstacle.passes is young
+        return obstacle.reason.partition("connected to ")[2] if young else ""
+
+    assert unmet(alone) == "left and center yet"
+    assert unmet(alone, 0) == "center yet"
+    assert unmet(alone, 0, 2) == ""
+    begun = replace(alone, peers=(replace(alone.peers[0], connection="Connected"), alone.peers[1]))
+    assert unmet(begun, alone.peers[1].id) == f"{alone.peers[0].name} yet"
+    given_up = replace(alone, peers=(replace(alone.peers[0], connection="StandAlone"), alone.peers[1]))
+    assert unmet(given_up) == f"{alone.peers[1].name} yet"
+
+
+def test_only_who_is_connected_occupies_it() -> None:
+    alone = up(EIGHT / "left-killed", "right", "web")
+    gone = replace(alone, peers=(replace(alone.peers[0], role="Primary"),))
+    assert found(gone) is None
+    assert found(replace(alone, peers=(replace(gone.peers[0], connection="Connected"),))) is not None
+
+
+def test_a_primary_is_asked_for_nothing_more_than_to_be_sound() -> None:
+    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, wall=1))
+    assert found(up(NINE / "left-isolated", "right"), memory) is None
+
+
+@pytest.mark.parametrize(
+    ("suspended", "level"),
+    [
+        ({"user"}, Level.ACTIVE),
+        ({"fencing"}, Level.ACTIVE),
+        ({"user", "fencing"}, Level.ACTIVE),
+        ({"quorum"}, Level.FAILED),
+        ({"no-data"}, Level.FAILED),
+        ({"user", "no-data"}, Level.FAILED),
+        ({"for a reason unknown"}, Level.FAILED),
+    ],
+)
+def test_suspended(suspended: set[str], level: Level) -> None:
+    view = replace(up(NINE / "primary-on-left", "left"), suspended=frozenset(suspended))
+    assert judge.level(view) is level
+    assert f"suspended ({', '.join(sorted(suspended - {'user', 'fencing'} or suspended))}" in judge.detail(
+        view, Memory()
+    )
+    standby = replace(up(NINE / "all-fine", "left"), suspended=frozenset(suspended))
+    assert judge.level(standby) is Level.STANDBY
+    assert "I/O suspended" in judge.detail(standby, Memory())
+
+
+def test_a_role_that_is_not_known_is_no_level() -> None:
+    view = replace(up(NINE / "all-fine", "left"), role="Unknown")
+    assert judge.level(view) is Level.UNKNOWN
+
+
+def test_a_primary_without_a_volume_is_not_active() -> None:
+    view = replace(up(NINE / "primary-on-left", "left"), volumes=())
+    assert judge.level(view) is Level.FAILED
+    assert judge.detail(view, Memory()).startswith("Primary, without a volume")

@@ -1,0 +1,264 @@
+"""How old the data here is: the memory of a lost Primary, in virtual time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from failoverd import drivers
+from failoverd.drivers.drbd import events, judge
+from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbd.memory import Memory
+from failoverd.drivers.drbd.status import Resource
+from tests.unit.drivers.drbd.drbds import EIGHT, NINE, live, up
+
+HERE = up(EIGHT / "primary-on-left", "right")
+ALONE = up(EIGHT / "left-killed", "right", "web")
+SYNCING = up(EIGHT / "left-back-resync", "left")
+NOBODY = up(EIGHT / "all-fine", "right")
+PRIMARY = up(EIGHT / "right-promoted-after-left-killed", "right")
+HERE_9 = up(NINE / "primary-on-left", "right")
+QUORATE = up(NINE / "left-killed", "right")
+ISOLATED = up(NINE / "isolated-secondary-right", "right")
+WEB_9 = up(NINE / "left-killed", "right", "web")
+
+LIMITS = judge.Limits(connect_grace=15, stale_after=15, remedy="accept it")
+
+
+def told(*steps: tuple[float, Resource | None], vouched: dict[float, float] | None = None) -> Memory:
+    """The memory after these views, each at its time. `vouched`: where all was known to be well until earlier only."""
+    memory = Memory()
+    for now, view in steps:
+        until = (vouched or {}).get(now, now)
+        memory = memories.seen(memory, view, now, vouched=until, wall=1_000_000 + now)
+    return memory
+
+
+def is_old(memory: Memory, now: float) -> bool:
+    return memories.stale(memory, now, 15) is not None
+
+
+def test_a_loss_is_remembered_from_the_moment_it_is_told() -> None:
+    memory = told((100, HERE), (500, HERE), (900, ALONE))
+    assert memory.loss is not None
+    assert (memory.loss.since, memory.loss.name, memory.loss.wall) == (900, "peer", 1_000_900)
+    assert not is_old(memory, 915)
+    assert is_old(memory, 915.1)
+
+
+def test_a_loss_stays_where_it_was_however_often_it_is_seen() -> None:
+    memory = told((100, HERE), (200, ALONE), (300, ALONE), (400, ALONE))
+    assert memory.loss is not None
+    assert memory.loss.since == 200
+
+
+def test_what_happened_unseen_happened_at_the_last_moment_that_was_seen() -> None:
+    memory = told((100, HERE), (400, ALONE), vouched={400: 130})
+    assert memory.loss is not None
+    assert (memory.loss.since, memory.loss.wall) == (130, 1_000_130)
+
+
+def test_a_restart_does_not_reset_the_time(directory: Path) -> None:
+    memories.save("vpn", told((100, HERE), (200, ALONE)))
+    memory = memories.seen(memories.load("vpn"), ALONE, 500, vouched=500, wall=0)
+    assert memory.loss is not None
+    assert memory.loss.since == 200
+    assert memories.names() == {"vpn"}
+    assert (directory / "drbd-vpn.json").exists()
+
+
+def test_a_primary_that_demoted_itself_took_nothing_with_it() -> None:
+    assert told((100, HERE), (150, NOBODY), (200, ALONE)).loss is None
+
+
+def test_without_a_primary_there_is_nothing_to_lose() -> None:
+    assert told((100, NOBODY), (200, ALONE)).loss is None
+    assert told((100, ALONE)).loss is None
+
+
+def test_the_peer_is_back_and_all_is_well() -> None:
+    assert told((100, HERE), (200, ALONE), (300, NOBODY)).loss is None
+    assert told((100, HERE), (200, ALONE), (300, HERE)).loss is None
+
+
+def test_while_it_synchronises_nothing_is_well_yet() -> None:
+    assert told((100, HERE), (200, ALONE), (300, SYNCING)).loss is not None
+    assert told((100, HERE), (200, ALONE), (300, SYNCING), (400, HERE)).loss is None
+    again = told((100, HERE), (200, ALONE), (300, SYNCING), (400, ALONE))
+    assert again.loss is not None
+    assert again.loss.since == 200
+
+
+def test_a_connection_that_is_only_begun_is_not_back() -> None:
+    begun = replace(ALONE, peers=(replace(ALONE.peers[0], connection="Connected", role="Unknown"),))
+    assert told((100, HERE), (200, ALONE), (300, begun)).loss is not None
+
+
+def test_a_connection_counts_when_the_data_was_compared() -> None:
+    """DRBD 8.4 tells that the peer is Primary a line before it tells that the disk here is Outdated."""
+    peer = HERE.peers[0]
+    line_by_line = replace(HERE, peers=(replace(peer, volumes=(replace(peer.volumes[0], replication="Off"),)),))
+    assert told((100, HERE), (200, ALONE), (300, line_by_line)).loss is not None
+    assert told((100, HERE), (200, ALONE), (300, replace(HERE, peers=(replace(peer, volumes=()),)))).loss is not None
+
+
+def test_a_peer_that_is_back_in_a_recorded_stream() -> None:
+    """Line by line, the data is good when it was synchronised, and not before."""
+    memory = told((100, HERE), (200, ALONE))
+    fold = events.Fold()
+    disks: list[str] = []
+    for now, line in enumerate(live(EIGHT / "live-events2/left-back-resync.left.txt"), 300):
+        fold.take(line)
+        view = fold.resource("vpn")
+        if view is None:
+            continue
+        if view.role == "Primary":
+            break
+        disks += [volume.disk for volume in view.volumes]
+        memory = memories.seen(memory, view, now, vouched=now, wall=0)
+        assert memory.loss is not None
+    assert {"UpToDate", "Outdated", "Inconsistent"} <= set(disks)
+
+
+def test_who_became_primary_has_the_newest_data() -> None:
+    memory = told((100, HERE), (200, ALONE), (203, PRIMARY), (900, ALONE))
+    assert memory.loss is None
+    assert not is_old(memory, 1000)
+
+
+def test_taken_down_and_up_again_it_is_as_old_as_before() -> None:
+    memory = told((100, HERE), (200, ALONE), (300, None), (400, ALONE))
+    assert memory.loss is not None
+    assert memory.loss.since == 200
+    assert (memory.up, memory.met) == (400, frozenset())  # nobody has been met since
+    assert told((100, HERE), (200, None)).loss is not None
+
+
+def test_who_kept_quorum_lost_nothing_when_a_quorum_is_needed() -> None:
+    memory = told((100, HERE_9), (200, QUORATE))
+    assert memory.loss is not None
+    assert is_old(memory, 300)  # it was not asked yet whether a quorum is needed
+    voted = replace(memory, loss=replace(memory.loss, voted=True))
+    assert not is_old(voted, 10_000)
+    later = memories.seen(voted, ISOLATED, 400, vouched=400, wall=0)
+    assert is_old(later, 500)
+    regained = memories.seen(later, QUORATE, 600, vouched=600, wall=0)
+    assert is_old(regained, 700)
+
+
+def test_without_quorum_from_the_beginning_it_is_old() -> None:
+    memory = told((100, HERE_9), (200, ISOLATED))
+    assert memory.loss is not None
+    assert not memory.loss.quorate
+
+
+def test_another_primary_is_as_good_as_the_one_that_was_lost() -> None:
+    right = up(NINE / "left-isolated", "center")
+    memory = told((100, up(NINE / "primary-on-left", "center")), (200, right))
+    assert memory.loss is None
+    assert memory.primary == (1, "right")
+    lost, alone = up(NINE / "primary-on-left", "center"), up(NINE / "left-isolated-nobody-promoted", "center")
+    assert told((100, lost), (200, alone)).loss is not None
+    memory = told((100, lost), (200, alone), (300, right))
+    assert (memory.loss, memory.primary) == (None, (1, "right"))
+    memory = told((100, right), (200, up(NINE / "left-back-alone-stale", "left")))
+    assert memory.loss is not None
+    assert memory.loss.name == "right"
+
+
+def test_an_older_view_that_comes_late_changes_nothing() -> None:
+    memory = told((100, HERE), (200, ALONE))
+    assert memories.seen(memory, HERE, 199, vouched=199, wall=0) == memory
+
+
+def test_time_at_work_here_does_not_count() -> None:
+    memory = told((100, HERE), (200, ALONE))
+    assert memory.loss is not None
+    memory = replace(memory, loss=replace(memory.loss, ours=25))
+    assert not is_old(memory, 240)
+    assert is_old(memory, 240.5)
+
+
+def test_of_another_boot_nothing_is_known(directory: Path) -> None:
+    memories.save("vpn", told((100, HERE), (200, ALONE)))
+    path = directory / "drbd-vpn.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"boot": "another"}))
+    assert memories.load("vpn") == Memory()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"boot": 1}'])
+def test_a_damaged_file_is_no_memory(directory: Path, text: str) -> None:
+    memories.save("vpn", Memory())
+    (directory / "drbd-vpn.json").write_text(text)
+    assert memories.load("vpn") == Memory()
+
+
+def test_half_a_file_is_no_memory(directory: Path) -> None:
+    memories.save("vpn", told((100, HERE), (200, ALONE)))
+    path = directory / "drbd-vpn.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "met"}))
+    assert memories.load("vpn") == Memory()
+
+
+def test_a_directory_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    drivers.remember_in(tmp_path / "file")
+    memories.save("vpn", Memory())
+    assert memories.load("vpn") == Memory()
+    assert memories.names() == frozenset()
+    assert memories.heard("vpn") == 0
+
+
+def test_what_was_heard_vouches_for_every_resource() -> None:
+    memories.save("vpn", told((100, HERE)))
+    assert memories.heard("vpn") == 100
+    memories.hear(130)
+    assert memories.heard("vpn") == 130
+    memories.save("vpn", told((100, HERE), (140, HERE)))
+    assert memories.heard("vpn") == 140
+
+
+def test_grace_is_for_those_who_were_never_met() -> None:
+    def waits(memory: Memory, view: Resource, now: float) -> bool:
+        found = judge.obstacle(view, memory, now, LIMITS)
+        return found is not None and found.passes and "just come up" in found.reason
+
+    fresh = told((100, ALONE))
+    assert waits(fresh, ALONE, 114.9)
+    assert not waits(fresh, ALONE, 115)
+    met = told((100, ALONE), (101, NOBODY), (102, ALONE))
+    assert not waits(met, ALONE, 103)
+    assert not waits(told((100, NOBODY)), NOBODY, 100)
+    one_of_two = told((100, QUORATE))
+    assert waits(one_of_two, QUORATE, 101)
+    split = up(EIGHT / "outdated", "right")
+    assert not waits(told((100, split)), split, 101)
+
+
+VIEWS = {"here": HERE, "alone": ALONE, "syncing": SYNCING, "nobody": NOBODY, "primary": PRIMARY, "down": None}
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.sampled_from(sorted(VIEWS))), min_size=1, max_size=12))
+def test_data_is_never_taken_for_newer_than_it_is(steps: list[tuple[float, str]]) -> None:
+    """Against a model that knows it all: when was everything that the Primary wrote last known to be here?"""
+    memory, now = Memory(), 0.0
+    last_well: float | None = None  # None: not following a Primary that could have written without us
+    following = False
+    for pause, name in steps:
+        now += pause
+        memory = memories.seen(memory, VIEWS[name], now, vouched=now, wall=now)
+        if name in ("here", "nobody", "primary"):
+            following, last_well = name == "here", None
+        elif name == "syncing":
+            following = True
+        elif following:
+            last_well = now if last_well is None else last_well
+            following = False
+    if last_well is not None and VIEWS[steps[-1][1]] is not None:
+        assert memory.loss is not None
+        assert memory.loss.since <= last_well

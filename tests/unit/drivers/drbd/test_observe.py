@@ -1,0 +1,191 @@
+"""What an observation says, with a drbdsetup that says what was recorded and fails on what it was not told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from failoverd import drivers
+from failoverd.core.model import Level, Observation
+from failoverd.drivers import drbd
+from failoverd.drivers.drbd import follow, look
+from tests.unit.drivers.drbd.drbds import (
+    EIGHT,
+    EVENTS,
+    NINE,
+    PRIMARY_9,
+    SHOW,
+    STATUS,
+    FakeDrbd,
+    eight,
+    make,
+    refused,
+)
+
+
+async def test_observe_nine(fake: FakeDrbd) -> None:
+    fake.state(NINE / "primary-on-left", "left")
+    seen = await make().observe()
+    assert seen == Observation(
+        level=Level.ACTIVE, detail="Primary, UpToDate; right is Secondary, UpToDate; center is Secondary, UpToDate"
+    )
+    assert fake.told == [STATUS]
+
+
+async def test_observe_eight(fake: FakeDrbd) -> None:
+    eight(EIGHT / "left-back-resync", "left")
+    fake.state(EIGHT / "left-back-resync", "left")
+    seen = await make().observe()
+    assert seen.level is Level.STANDBY
+    assert seen.detail == "Secondary, Inconsistent; peer is Primary, UpToDate, synchronises from peer: 23 %"
+    assert seen.obstacle == "the data here is Inconsistent, not UpToDate"
+    assert fake.told == [EVENTS]
+
+
+async def test_a_primary_without_quorum_is_not_active(fake: FakeDrbd) -> None:
+    fake.state(NINE / "left-isolated", "left")
+    seen = await make().observe()
+    assert (seen.level, seen.obstacle) == (Level.FAILED, "it is Primary here, but without quorum")
+
+
+async def test_split_brain_is_an_alarm(fake: FakeDrbd) -> None:
+    eight(EIGHT / "split-brain", "left")
+    fake.state(EIGHT / "split-brain", "left")
+    seen = await make().observe()
+    assert seen.level is Level.ACTIVE
+    assert seen.alarm is not None
+    assert seen.alarm.startswith("StandAlone towards peer: split brain")
+
+
+async def test_what_is_not_up_is_standby(fake: FakeDrbd) -> None:
+    fake.transcript(STATUS, NINE / "no-resource-up/left.cmd.drbdsetup-status-json-vpn.txt")
+    seen = await make().observe()
+    assert (seen.level, seen.detail) == (Level.STANDBY, "vpn is not up here; drbdadm up vpn")
+    assert seen.obstacle == seen.detail
+    eight(EIGHT / "no-resource-up", "left")
+    fake.transcript(EVENTS, EIGHT / "no-resource-up/left.cmd.events2-now-vpn.txt")
+    assert (await make().observe()).level is Level.STANDBY
+
+
+async def test_without_the_module_nothing_is_asked(fake: FakeDrbd) -> None:
+    look.PROC.unlink()
+    seen = await make().observe()
+    assert seen.level is Level.STANDBY
+    assert "module is not loaded" in seen.detail
+    assert fake.told == []
+    look.MODULE.mkdir()
+    fake.transcript(STATUS, NINE / "module-not-loaded/center.cmd.drbdsetup-status-json.txt")
+    assert (await make().observe()).level is Level.STANDBY  # it went in this very moment
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'vpn: Operation not permitted' >&2; exit 20", "does not tell its state: vpn: Operation not permitted"),
+        ("echo '[ {'", "its status is garbled"),
+        ("kill -9 $$", "exit status -9"),
+        ("exit 0", "its status is garbled"),
+    ],
+)
+async def test_what_cannot_be_seen_is_unknown(fake: FakeDrbd, script: str, words: str) -> None:
+    fake.script(STATUS, script)
+    seen = await make().observe()
+    assert seen.level is Level.UNKNOWN
+    assert words in seen.detail
+
+
+async def test_half_a_dump_of_eight_is_unknown(fake: FakeDrbd) -> None:
+    eight(EIGHT / "primary-on-left", "left")
+    fake.script(EVENTS, f"head -n 3 {EIGHT / 'primary-on-left/left.events2-now.txt'}")
+    assert (await make().observe()).level is Level.UNKNOWN
+
+
+async def test_no_drbdsetup_is_unknown(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fake.directory / "drbdsetup").unlink()
+    monkeypatch.setenv("PATH", str(fake.directory))
+    seen = await make().observe()
+    assert seen.level is Level.UNKNOWN
+    assert "drbdsetup: not found" in seen.detail
+
+
+async def test_a_look_that_hangs_is_unknown(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    fake.script(STATUS, "exec sleep 600")
+    assert (await make().observe()).level is Level.UNKNOWN
+
+
+async def test_a_sound_standby_has_nothing_in_the_way(fake: FakeDrbd) -> None:
+    """That another node is Primary is how it should be."""
+    fake.state(NINE / "primary-on-left", "right")
+    assert (await make().observe()).obstacle == ""
+
+
+async def test_a_refusal_is_told_until_something_changes(fake: FakeDrbd) -> None:
+    fake.state(NINE / "primary-on-left", "right")
+    fake.answer(SHOW, "net {\nallow-two-primaries yes;\n}")
+    driver = make()
+    await refused(driver)
+    for _ in range(2):
+        assert (await driver.observe()).obstacle == "left is connected and Primary"
+    for state in ("all-fine", "primary-on-left"):  # the latter is then as it should be
+        fake.state(NINE / state, "right")
+        assert (await driver.observe()).obstacle == ""
+
+
+async def test_a_refusal_that_has_passed_already_is_told_once(fake: FakeDrbd) -> None:
+    """So that who acts on a change sees one, and tries again."""
+    fake.state(NINE / "isolated-secondary-right", "right")
+    driver = make()
+    reason = await refused(driver)
+    fake.state(NINE / "all-fine", "right")
+    assert (await driver.observe()).obstacle == reason
+    assert (await driver.observe()).obstacle == ""
+
+
+async def test_that_it_was_not_up_is_told_once(fake: FakeDrbd) -> None:
+    fake.transcript(STATUS, NINE / "no-resource-up/left.cmd.drbdsetup-status-json-vpn.txt")
+    driver = make()
+    reason = await refused(driver)
+    assert (await driver.observe()).obstacle == reason
+    fake.state(NINE / "all-fine", "right")
+    assert (await driver.observe()).obstacle == ""
+
+
+async def test_progress_is_no_change(fake: FakeDrbd) -> None:
+    """DRBD says no although all looks well, while a peer synchronises from here."""
+    fake.state(NINE / "left-back-resync", "right")
+    status = (
+        (NINE / "left-back-resync/right.status.json").read_text().replace('"role": "Primary"', '"role": "Secondary"')
+    )
+    fake.forget(STATUS)
+    fake.answer(STATUS, status)
+    no = "vpn: State change failed: (-7) Refusing to be Primary while peer is not outdated"
+    fake.answer(PRIMARY_9, stderr=no, code=11)
+    driver = make()
+    assert (await driver.observe()).obstacle == ""
+    reason = await refused(driver)
+    assert reason == f"DRBD does not make vpn Primary: {no}"
+    fake.forget(STATUS)
+    further = re.sub(r'"percent-in-sync": [\d.]+', '"percent-in-sync": 77.7', status)
+    assert further != status
+    fake.answer(STATUS, further)
+    for _ in range(2):
+        assert (await driver.observe()).obstacle == reason
+    fake.state(NINE / "all-fine", "right")
+    assert (await driver.observe()).obstacle == ""
+
+
+@pytest.mark.parametrize("name", ["all", "", "a b", "-v", "a/b"])
+def test_what_is_no_name_of_a_resource(name: str) -> None:
+    with pytest.raises(ValueError, match="the name of one DRBD resource"):
+        drbd.Options(resource=name)
+
+
+def test_what_it_owns_and_follows() -> None:
+    assert drbd.Options(resource="vpn").owns == "the DRBD resource vpn"
+    assert make().subject == "vpn"
+    assert drivers.find("drbd").watch is follow.watch
+    assert isinstance(make(), drivers.Accepts)
+    assert "drbd" in drivers.names()
+    assert not [name for name in drivers.names() if name.startswith("drbd") and name != "drbd"]

@@ -1,0 +1,200 @@
+"""What becomes of data that the Primary may have gone beyond."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from failoverd import drivers
+from failoverd.core.model import Verb
+from failoverd.drivers import DriverError
+from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbd.memory import Loss, Memory
+from tests.unit.drivers.drbd.conftest import Clock
+from tests.unit.drivers.drbd.drbds import (
+    EIGHT,
+    EVENTS,
+    NINE,
+    PRIMARY_8,
+    PRIMARY_9,
+    SHOW,
+    FakeDrbd,
+    actions,
+    eight,
+    make,
+    refused,
+)
+
+
+def lost(since: float, name: str = "vpn", **more: object) -> None:
+    loss = Loss(peer=0, name="left", since=since, wall=time.time() - 60, **more)  # type: ignore[arg-type]
+    memories.save(name, Memory(at=since, up=since - 500, met=frozenset({0}), loss=loss))
+
+
+@pytest.fixture
+def cut_off(fake: FakeDrbd) -> FakeDrbd:
+    """DRBD 8.4, alone, Secondary and UpToDate, as it says."""
+    eight(EIGHT / "left-isolated", "right")
+    dump = (EIGHT / "left-isolated/right.events2-now.txt").read_text().replace("role:Primary", "role:Secondary")
+    fake.answer(EVENTS, dump.rstrip())
+    fake.answer(PRIMARY_8)
+    return fake
+
+
+async def test_old_data_is_refused_in_words(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 62)
+    driver = make()
+    since = time.strftime("%H:%M:%S", time.localtime(time.time() - 60))[:6]
+    reason = await refused(driver)
+    assert reason.startswith(f"the data here is 62 s old: replication to the Primary (left) was down since {since}")
+    assert reason.endswith("bring it back, or run: failoverctl accept INSTANCE vpn-disk")
+    assert actions(cut_off) == []
+    clock.now += 300
+    assert await refused(driver) == reason  # how old it was when mastership came here
+    seen = await driver.observe()
+    assert seen.obstacle == reason
+    assert f"replication from the Primary (left) is down since {since}" in seen.detail
+
+
+async def test_before_it_was_refused_it_is_told_as_an_obstacle(cut_off: FakeDrbd, clock: Clock) -> None:
+    del cut_off
+    lost(clock.now - 10)
+    assert (await make().observe()).obstacle == ""
+    clock.now += 6
+    assert (await make().observe()).obstacle.startswith("the data here is old: replication to the Primary (left)")
+
+
+async def test_fresh_enough_data_is_served_and_the_loss_is_over(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 14)
+    await make().activate()
+    assert actions(cut_off) == [PRIMARY_8]
+    assert memories.load("vpn").loss is None
+
+
+async def test_an_attempt_that_fails_makes_nothing_older(
+    cut_off: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(clock.now - 10)
+    cut_off.forget(PRIMARY_8)
+    cut_off.transcript(PRIMARY_8, EIGHT / "primary-on-left/right.cmd.drbdsetup-primary-peer-is-primary.txt")
+    driver = make()
+    tell = driver._tell
+
+    async def slowly(verb: Verb) -> str | None:
+        clock.now += 30
+        return await tell(verb)
+
+    monkeypatch.setattr(driver, "_tell", slowly)
+    with pytest.raises(DriverError, match="Multiple primaries"):
+        await driver.activate()
+    assert clock.now > 1030
+    cut_off.forget(PRIMARY_8)
+    cut_off.answer(PRIMARY_8)
+    await driver.activate()
+
+
+async def test_mastership_that_came_and_went_does_not_stop_the_clock(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 3)
+    cut_off.forget(PRIMARY_8)
+    cut_off.script(PRIMARY_8, "exit 20")
+    with pytest.raises(DriverError):
+        await make().activate()
+    clock.now += 3600
+    assert "is 3603 s old" in await refused(make())
+
+
+async def test_accept(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 62)
+    driver = make()
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await driver.accept("root")
+    await refused(driver)
+    line = await driver.accept("alice (uid 1000)")
+    assert "62 s old" in line
+    assert "accepted by alice (uid 1000)" in line
+    await driver.activate()
+    assert actions(cut_off) == [PRIMARY_8]
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await driver.accept("root")
+
+
+async def test_a_refusal_survives_a_restart(cut_off: FakeDrbd, clock: Clock) -> None:
+    del cut_off
+    lost(clock.now - 62)
+    first = await refused(make())
+    clock.now += 1000
+    assert await refused(make()) == first
+    assert "62 s old" in await make().accept("root")
+
+
+async def test_the_peer_is_back(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 62)
+    await refused(make())
+    cut_off.state(EIGHT / "all-fine", "right")
+    await make().activate()
+    assert actions(cut_off) == [PRIMARY_8]
+
+
+async def test_a_loss_that_nobody_followed_is_found_by_looking(cut_off: FakeDrbd, clock: Clock) -> None:
+    del cut_off
+    memories.save("vpn", Memory(at=clock.now - 300, up=0, met=frozenset({0}), primary=(0, "peer")))
+    memories.hear(clock.now - 100)
+    assert "is 100 s old" in await refused(make())
+
+
+async def test_who_kept_a_quorum_has_no_old_data(fake: FakeDrbd, clock: Clock) -> None:
+    fake.state(NINE / "left-killed", "right")
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.answer(PRIMARY_9)
+    lost(clock.now - 500, quorate=True)
+    driver = make()
+    assert (await driver.observe()).obstacle == ""
+    await driver.activate()
+    assert actions(fake) == [PRIMARY_9]
+    assert fake.told.count(SHOW) == 1
+
+
+async def test_where_no_quorum_is_needed_it_proves_nothing(fake: FakeDrbd, clock: Clock) -> None:
+    fake.state(NINE / "left-killed", "right", "web")
+    fake.answer("show web", "resource web {\n}")
+    lost(clock.now - 500, "web", quorate=True)
+    assert "is 500 s old" in await refused(make(resource="web"))
+    assert actions(fake) == []
+
+
+async def test_while_it_is_not_known_whether_a_quorum_is_needed_the_data_is_old(fake: FakeDrbd, clock: Clock) -> None:
+    fake.state(NINE / "left-killed", "right")
+    fake.answer(SHOW, code=10)
+    lost(clock.now - 500, quorate=True)
+    driver = make()
+    assert (await driver.observe()).obstacle.startswith("the data here is old")
+    assert "is 500 s old" in await refused(driver)
+    fake.forget(SHOW)
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.answer(PRIMARY_9)
+    await driver.activate()
+    assert actions(fake) == [PRIMARY_9]
+
+
+async def test_what_cannot_be_recorded_is_not_accepted(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 62)
+    driver = make()
+    reason = await refused(driver)
+    (drivers.memory_dir() / ".drbd-vpn.json.new").mkdir()
+    with pytest.raises(DriverError, match="cannot be remembered that this is accepted"):
+        await driver.accept("root")
+    assert await refused(driver) == reason
+    assert actions(cut_off) == []
+
+
+async def test_an_acceptance_is_for_one_outage(cut_off: FakeDrbd, clock: Clock) -> None:
+    lost(clock.now - 62)
+    driver = make()
+    await refused(driver)
+    await driver.accept("root")
+    clock.now += 3600
+    assert (await driver.observe()).obstacle == ""
+    lost(clock.now - 100)  # it was back, and is lost once more
+    assert "is 100 s old" in await refused(driver)
+    assert actions(cut_off) == []
