@@ -24,6 +24,7 @@ SECTIONS = {
     options.KeepalivedOptions: "TABLE [keepalived]",
     options.InstanceOptions: "TABLE [instance.NAME]",
     options.ResourceOptions: "TABLE [instance.NAME.resource.NAME]",
+    options.RestartOptions: "Table restart",
     **{drivers.find(name).options: f"Driver {name}" for name in drivers.names()},
 }
 ENTRY = re.compile(r"^       (\w+) = (.*), (required|optional|default (.*))\n +(.*)$", re.MULTILINE)
@@ -41,7 +42,7 @@ def fields(table: type) -> Iterator[dataclasses.Field[object]]:
 def test_every_class_of_options_has_its_section(manual: Pages) -> None:
     declared = {each for _, each in inspect.getmembers(options, inspect.isclass) if dataclasses.is_dataclass(each)}
     assert declared <= set(SECTIONS)
-    told = {name for name in page(manual).sections if name.startswith(("TABLE", "Driver"))}
+    told = {name for name in page(manual).sections if name.startswith(("TABLE", "Table", "Driver"))}
     assert told == set(SECTIONS.values())
 
 
@@ -69,14 +70,14 @@ def test_every_key_has_its_default_and_its_meaning(manual: Pages, table: type) -
 
 def test_prose_names_keys_that_there_are(manual: Pages) -> None:
     known = {field.name for table in SECTIONS for field in fields(table)}
-    foreign = {"virtual_ipaddress", "vrrp_instance", "vrrp_sync_group", "failover_metric"}
+    foreign = {"track_file", "virtual_ipaddress", "vrrp_instance", "vrrp_sync_group", "failover_metric"}
     assert set(re.findall(r"\*([a-z]+_[a-z_]+)\*", page(manual).source)) <= known | foreign
     assert set(re.findall(r"^\*(\w+)\*:", page(manual).source, re.MULTILINE)) <= known
 
 
 def test_examples_are_good_configurations(manual: Pages, tmp_path: Path) -> None:
     examples = [each for each in page(manual).examples if "[instance" in each]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         (tmp_path / "failoverd.toml").write_text(example, encoding="utf-8")
         for node in ("left", "right", "center"):

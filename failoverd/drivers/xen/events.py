@@ -1,0 +1,104 @@
+"""What happens to domains, as it happens: xenstored tells when one comes or goes, crashes or shuts down.
+
+It does not tell which one, so one look at all of them finds that out. What this must not do: poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from failoverd import log
+from failoverd.drivers import DriverError, command, stream
+from failoverd.drivers.xen import domain
+from failoverd.drivers.xen.config import PATIENCE
+
+COMMAND = ("xenstore-watch", "@introduceDomain", "@releaseDomain")
+
+#: Seconds before the watch is started again after it has ended: at first, and when it ends again and again.
+SHORTEST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+_log = log.get("xen")
+_files: dict[str, str] = {}
+_sleepers: set[asyncio.Event] = set()
+_count = 0
+
+
+def know(name: str, file: str) -> None:
+    """From now on, what happens to the domain `name` is told as a change of `file`."""
+    _files[name] = file
+
+
+def count() -> int:
+    """How often anything happened to any domain, as far as that was heard. Ask before a look, and `pause` after it."""
+    return _count
+
+
+async def pause(seconds: float, since: int | None = None) -> bool:
+    """Wait until something happened to any domain (`since` that count: or has already): True; or for `seconds`."""
+    if since is not None and _count != since:
+        return True
+    happened = asyncio.Event()
+    _sleepers.add(happened)
+    try:
+        async with asyncio.timeout(seconds):
+            return await happened.wait()
+    except TimeoutError:
+        return False
+    finally:
+        _sleepers.discard(happened)
+
+
+async def listed(timeout: float = PATIENCE) -> tuple[domain.Domain, ...]:
+    """All domains. DriverError when they cannot be seen, completely and for certain, within `timeout` seconds."""
+    done = await command.run(("xl", "list", "-v"), timeout=timeout)
+    if done.returncode != 0:
+        said = domain.why(done.stderr) or f"exit status {done.returncode}"
+        raise DriverError(f"xl list: {said}")
+    if len(done.stdout) >= command.KEPT:
+        raise DriverError("xl list: more domains than failoverd reads")
+    try:
+        return domain.parse(done.stdout)
+    except ValueError as error:
+        raise DriverError(str(error)) from error
+
+
+async def watch(changed: Callable[[str | None], None]) -> None:
+    """Call `changed` with the configuration file of each domain that something happened to, for ever."""
+    rest = SHORTEST_PAUSE
+    while True:
+        try:
+            async with stream.following(COMMAND) as lines:
+                before: Mapping[str, object] = {}
+                while True:
+                    await lines.next()
+                    rest = SHORTEST_PAUSE
+                    _wake()
+                    before = await _tell(before, changed)
+        except stream.Ended as ended:
+            _log.warning("xenstore is not watched", reason=ended.reason, again_in=rest)
+        changed(None)
+        await asyncio.sleep(rest)
+        rest = min(2 * rest, LONGEST_PAUSE)
+
+
+def _wake() -> None:
+    global _count  # noqa: PLW0603 # there is one Xen
+    _count += 1
+    for sleeper in _sleepers:
+        sleeper.set()
+
+
+async def _tell(before: Mapping[str, object], changed: Callable[[str | None], None]) -> Mapping[str, object]:
+    """Tell what differs from `before`; what is there now. When it cannot be seen, anything may differ."""
+    try:
+        domains = await listed()
+    except DriverError:
+        changed(None)
+        return {}
+    now = {it.name: (it.id, it.condition) for it in domains if it.name is not None}
+    for name in now.keys() | before.keys():
+        if name in _files and now.get(name) != before.get(name):
+            changed(_files[name])
+    return now

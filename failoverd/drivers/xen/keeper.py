@@ -1,0 +1,49 @@
+"""The xl processes that build a domain, or stay behind to see it through its reboots: while one lives, it may start it.
+
+A domain that reboots is destroyed and built again by the ``xl create`` that once started it, which has stayed as a
+daemon; between the two nothing of the domain is to be seen in Xen. What this must not do: end one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+#: Where processes are seen.
+PROC = Path("/proc")
+
+#: Words of xl that bring a domain to life.
+_VERBS = frozenset({"create", "restore", "migrate-receive"})
+
+#: What such an xl writes to when it has become a daemon; the next one that is started renames it.
+_LOG = re.compile(r"/xl-(?P<name>.*)\.log(\.\d+)?( \(deleted\))?")
+
+
+def find(name: str | None, config: str) -> tuple[int, ...]:
+    """The processes that may start the domain `name` (None: not known yet), whose file is `config`; no others."""
+    pids = (int(it.name) for it in PROC.iterdir() if it.name.isdecimal())
+    return tuple(sorted(pid for pid in pids if _keeps(PROC / str(pid), name, config)))
+
+
+def _keeps(process: Path, name: str | None, config: str) -> bool:
+    try:
+        if (process / "comm").read_text() != "xl\n":
+            return False
+        words = os.fsdecode((process / "cmdline").read_bytes()).rstrip("\0").split("\0")[1:]
+        if "-N" in words or _VERBS.isdisjoint(words):
+            return False
+        log = _LOG.fullmatch("/" + (process / "fd/1").readlink().name)
+        if log is not None:
+            return name is None or log["name"] == name
+        return _reads(process, words, config)
+    except OSError:  # it ended while it was looked at
+        return False
+
+
+def _reads(process: Path, words: list[str], config: str) -> bool:
+    """Whether it builds a domain from `config`, or does not say from what."""
+    home = (process / "cwd").readlink()
+    files = [home / word for word in words if not word.startswith("-") and word not in _VERBS and "=" not in word]
+    files = [file for file in files if file.is_file()]
+    return not files or any(file.resolve() == Path(config).resolve() for file in files)

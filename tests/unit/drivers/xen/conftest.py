@@ -1,0 +1,61 @@
+"""A machine with Xen on which nothing happens that the test did not say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from failoverd import drivers
+from failoverd.core.model import ResourceSpec
+from failoverd.drivers.xen import Options, config, events, guest, keeper, make
+from failoverd.drivers.xen.guest import Guest
+from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
+
+#: A web.cfg whose disks are no DRBD devices, as `xl -N create` tells it.
+PLAIN = recorded("dryrun-web")[0]
+ON_DRBD = PLAIN.replace("/dev/vdb", "/dev/drbd0").replace("/dev/vdc", "/dev/drbd1")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeXen]:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(guest, "PAUSE", 0.01)
+    monkeypatch.setattr(guest, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(guest, "SETTLING", 0.1)
+    monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
+    monkeypatch.setattr(events, "_files", {})
+    drivers.remember_in(tmp_path / "memory")
+    fake = FakeXen(tmp_path / "bin")
+    fake.transcript("xl info", "info")
+    yield fake
+    drivers.remember_in(Path("/run/failoverd/drivers"))
+
+
+@pytest.fixture(autouse=True)
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProcesses:
+    processes = FakeProcesses(tmp_path / "proc")
+    monkeypatch.setattr(keeper, "PROC", processes.root)
+    return processes
+
+
+@pytest.fixture
+def cfg(tmp_path: Path, fake: FakeXen) -> str:
+    """The configuration file of web, which xl understands."""
+    path = tmp_path / "web.cfg"
+    path.write_text("name = 'web'\n")
+    fake.answer(f"xl -N create {path}", PLAIN)
+    return str(path)
+
+
+@pytest.fixture
+def web(cfg: str) -> Guest:
+    """The driver of web. Its times are such that no test waits for one that does not want to."""
+    return make(Options(config=cfg), ResourceSpec(name="web", driver="xen", timeout=40.0, stop_timeout=20.0))
+
+
+def quick(cfg: str, *, timeout: float = 0.6, stop_timeout: float = 0.4) -> Guest:
+    """The driver of web, for what is not to succeed."""
+    return make(Options(config=cfg), ResourceSpec(name="web", driver="xen", timeout=timeout, stop_timeout=stop_timeout))

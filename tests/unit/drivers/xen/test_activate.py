@@ -1,0 +1,350 @@
+"""Starting a guest: what must be so before, what is cleaned up, and that there are never two of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from failoverd.core.model import Level, Verb
+from failoverd.drivers import DriverError, Refused
+from failoverd.drivers.xen import Options, config, disk, guest
+from failoverd.drivers.xen.guest import Guest
+from tests.unit.drivers.xen.conftest import ON_DRBD, quick
+from tests.unit.drivers.xen.xens import DRBD, FakeProcesses, FakeXen, recorded, table, until
+
+EVENTS = "drbdsetup events2 --now"
+
+
+def dump(state: str, node: str = "left") -> str:
+    return (DRBD / state / f"{node}.events2-now.txt").read_text()
+
+
+@pytest.fixture
+def disks(fake: FakeXen, cfg: str) -> str:
+    """The file of a web whose two disks are on DRBD 9, Primary here."""
+    fake.forget(f"xl -N create {cfg}")
+    fake.answer(f"xl -N create {cfg}", ON_DRBD)
+    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left").rstrip())
+    return cfg
+
+
+def creates(fake: FakeXen, cfg: str) -> None:
+    """It can be created."""
+    fake.transcript(f"xl create {cfg}", "create", then=table("starting"))
+
+
+async def test_it_is_created(fake: FakeXen, web: Guest, disks: str) -> None:
+    creates(fake, disks)
+    assert await web.activate() is None
+    assert fake.told == [f"xl -N create {disks}", "xl list -v", EVENTS, "xl info", f"xl create {disks}"]
+    assert (await web.observe()).level is Level.ACTIVE
+
+
+@pytest.mark.parametrize("state", ["running", "starting", "rebooted"])
+async def test_one_that_runs_is_left_alone(fake: FakeXen, web: Guest, state: str) -> None:
+    fake.show(table(state))
+    assert await web.activate() is None
+    assert fake.deeds == []
+
+
+@pytest.mark.parametrize("state", ["crashed", "half-built", "shut-down-preserved", "rebooting"])
+async def test_what_is_left_of_one_is_cleaned_up_first(fake: FakeXen, web: Guest, cfg: str, state: str) -> None:
+    fake.show(table(state))
+    fake.transcript("xl destroy web", "destroy", then=table("absent"))
+    creates(fake, cfg)
+    await web.activate()
+    assert fake.deeds == ["xl destroy web", f"xl create {cfg}"]
+
+
+@pytest.mark.parametrize("state", ["half-built", "crashed", "shut-down", "rebooting", "absent"])
+async def test_what_an_xl_is_at_work_on_is_left_to_it(
+    fake: FakeXen, processes: FakeProcesses, cfg: str, state: str
+) -> None:
+    processes.keeper(400, cfg)
+    fake.show(table(state))
+    with pytest.raises(DriverError, match=r"xl \(pid 400\) is at work on it; see xl list"):
+        await quick(cfg).activate()
+    assert fake.deeds == []
+
+
+async def test_what_an_xl_is_at_work_on_may_come_to_run(
+    fake: FakeXen, web: Guest, processes: FakeProcesses, cfg: str
+) -> None:
+    processes.keeper(400, cfg)
+    fake.show(table("rebooting"))
+    starting = asyncio.create_task(web.activate())
+    await until(lambda: fake.told.count("xl list -v") >= 2)
+    fake.show(table("rebooted", id=8))
+    await starting
+    assert fake.deeds == []
+
+
+async def test_one_that_is_destroyed_and_stays_is_destroyed_once(fake: FakeXen, cfg: str) -> None:
+    fake.show(table("crashed"))
+    fake.transcript("xl destroy web", "destroy")
+    with pytest.raises(DriverError, match=r"web: crashed \(domain 7\)"):
+        await quick(cfg).activate()
+    assert fake.deeds == ["xl destroy web"]
+
+
+async def test_one_that_dies_is_waited_for(fake: FakeXen, web: Guest, cfg: str) -> None:
+    fake.show(table("running"))
+    await web.observe()
+    fake.show(table("dying"))
+    creates(fake, cfg)
+    starting = asyncio.create_task(web.activate())
+    await until(lambda: fake.told.count("xl list -v") >= 4)
+    assert fake.deeds == []
+    fake.show(table("absent"))
+    await starting
+    assert fake.deeds == [f"xl create {cfg}"]
+
+
+async def test_one_that_went_by_itself_was_cleaned_up_too(fake: FakeXen, web: Guest, cfg: str) -> None:
+    fake.show(table("crashed"))
+    fake.transcript("xl destroy web", "destroy-absent", then=table("absent"))
+    creates(fake, cfg)
+    await web.activate()
+    assert fake.deeds[-1] == f"xl create {cfg}"
+
+
+@pytest.mark.usefixtures("disks")
+async def test_a_paused_one_goes_on(fake: FakeXen, web: Guest) -> None:
+    fake.show(table("paused"))
+    fake.answer("xl unpause web", then=table("running"))
+    await web.activate()
+    assert fake.deeds == ["xl unpause web"]
+
+
+@pytest.mark.usefixtures("disks")
+async def test_a_paused_one_does_not_go_on_without_its_disks(fake: FakeXen, web: Guest) -> None:
+    fake.show(table("paused"))
+    fake.forget(EVENTS)
+    fake.answer(EVENTS, dump("drbd-9.2/all-fine").rstrip())
+    with pytest.raises(DriverError, match="is Secondary here"):
+        await web.activate()
+    assert fake.deeds == []
+
+
+async def test_one_by_another_name_is_not_started_again(fake: FakeXen, web: Guest) -> None:
+    fake.show(table("running"))
+    await web.observe()
+    fake.show(table("running", name="hidden"))
+    with pytest.raises(DriverError, match="by the name hidden"):
+        await web.activate()
+    assert fake.deeds == []
+
+
+async def test_what_cannot_be_told_is_waited_for(fake: FakeXen, web: Guest, cfg: str) -> None:
+    creates(fake, cfg)
+    fake.listed(f"""
+        if [ -e ../asked ]; then {fake.listing(table("absent"))}; fi
+        touch ../asked
+        exit 1""")
+    await web.activate()
+    assert fake.deeds == [f"xl create {cfg}"]
+
+
+async def test_what_cannot_be_told_is_not_created(fake: FakeXen, cfg: str) -> None:
+    _, stderr, _ = recorded("list-nobody")
+    fake.listed(f"cat >&2 <<'END'\n{stderr}END\nexit 1")
+    with pytest.raises(DriverError, match="xl list: Could not obtain handle"):
+        await quick(cfg).activate()
+    assert fake.deeds == []
+
+
+@pytest.mark.parametrize(
+    ("recording", "reason"),
+    [
+        (
+            "create-no-disk",
+            "Disk vdev=xvda failed to stat: /dev/nothere: No such file or directory; Unable to set disk",
+        ),
+        ("create-no-kernel", "failed to open file '/root/nothere': No such file or directory: Internal error; xc_dom"),
+        ("create-too-big", "can't allocate low memory for domain: Out of memory; xc_dom_boot_mem_init failed: Cannot"),
+        (
+            "create-disk-in-use",
+            "/etc/xen/scripts/block add [834] exited with error status 1; script: Device /dev/vdb is",
+        ),
+        ("create-name-exists", 'Domain with name "web" already exists.; cannot make domain: -6'),
+    ],
+)
+async def test_a_creation_that_fails_says_why(fake: FakeXen, web: Guest, cfg: str, recording: str, reason: str) -> None:
+    fake.transcript(f"xl create {cfg}", recording)
+    with pytest.raises(DriverError) as raised:
+        await web.activate()
+    assert raised.value.reason.startswith(f"xl create {cfg}: {reason}")
+    assert not isinstance(raised.value, Refused)
+
+
+async def test_a_creation_that_was_cut_short_is_cleaned_up_by_the_next(fake: FakeXen, web: Guest, cfg: str) -> None:
+    (fake.directory / "half-built").write_text(fake.listing(table("half-built")))
+    fake.script(f"xl create {cfg}", "mv ../half-built ../table.sh; exec sleep 60")
+    starting = asyncio.create_task(web.activate())
+    await until(lambda: f"xl create {cfg}" in fake.told and not (fake.directory / "half-built").exists())
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    fake.forget(f"xl create {cfg}")
+    creates(fake, cfg)
+    fake.transcript("xl destroy web", "destroy", then=table("absent"))
+    await web.activate()
+    assert fake.deeds == [f"xl create {cfg}", "xl destroy web", f"xl create {cfg}"]
+
+
+@pytest.mark.parametrize(
+    ("state", "node", "wrong"),
+    [
+        ("drbd-9.2/primary-on-left", "left", ""),
+        ("drbd-9.2/primary-on-left", "right", "DRBD resource vpn is Secondary here"),
+        ("drbd-8.4/primary-on-left", "left", ""),
+        ("drbd-8.4/primary-on-left", "right", "DRBD resource vpn is Secondary here"),
+        ("drbd-9.2/left-isolated", "left", "DRBD resource vpn has no quorum"),
+        ("drbd-9.2/disk-failed-on-primary-left", "left", "DRBD resource vpn is Diskless here"),
+        ("drbd-8.4/primary-on-synctarget", "left", "DRBD resource vpn is Inconsistent here"),
+        ("drbd-9.2/no-resource-up", "left", "it is not up here"),
+    ],
+)
+def test_a_disk_must_be_primary_and_up_to_date_and_have_quorum(state: str, node: str, wrong: str) -> None:
+    assert disk.judge(dump(state, node), 0) == wrong
+
+
+def test_a_suspended_disk_is_none() -> None:
+    text = dump("drbd-8.4/primary-on-left").replace("suspended:no", "suspended:user")
+    assert disk.judge(text, 0) == "DRBD resource vpn is suspended"
+
+
+def test_each_disk_is_judged_by_its_own_resource() -> None:
+    text = dump("drbd-9.2/primary-on-left").replace("name:web role:Primary", "name:web role:Secondary")
+    assert disk.judge(text, 0) == ""
+    assert disk.judge(text, 1) == "DRBD resource web is Secondary here"
+    assert disk.judge(text, 10) == "it is not up here"
+
+
+@pytest.mark.parametrize("text", ["", "\n", dump("drbd-9.2/primary-on-left")[:-10]])
+def test_a_dump_that_broke_off_proves_nothing(text: str) -> None:
+    assert "broke off" in disk.judge(text, 0)
+
+
+def test_words_that_are_missing_prove_nothing() -> None:
+    assert disk.judge("exists device name:vpn volume:0 minor:0 disk:UpToDate\n\nexists -\n", 0) != ""
+    assert disk.judge("exists resource name:vpn role:Primary\nexists device name:vpn minor:0\nexists -\n", 0) != ""
+
+
+@pytest.mark.parametrize("name", ["by-res/vpn/0", "by-disk/lvm"])
+async def test_a_disk_is_known_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    link = tmp_path / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/dev/drbd12")
+    assert disk.minor_of(str(link)) == 12
+    assert disk.minor_of("/dev/drbd0") == 0
+    assert disk.minor_of("/dev/vdb") is None
+    assert disk.minor_of("") is None
+    for nowhere in (f"/dev/drbd/{name}", "/dev/drbd_vpn", "/dev/drbd1p1"):
+        with pytest.raises(DriverError, match="it leads to no DRBD device"):
+            disk.minor_of(nowhere)
+
+
+@pytest.mark.usefixtures("disks")
+async def test_it_is_not_created_without_its_disks(fake: FakeXen, web: Guest) -> None:
+    fake.forget(EVENTS)
+    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left", "right").rstrip())
+    with pytest.raises(DriverError, match=r"^disk /dev/drbd0: DRBD resource vpn is Secondary here$"):
+        await web.activate()
+    assert fake.deeds == []
+
+
+@pytest.mark.usefixtures("disks")
+async def test_a_drbdsetup_that_fails_proves_nothing(fake: FakeXen, web: Guest) -> None:
+    fake.forget(EVENTS)
+    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left").rstrip(), "Could not connect to 'drbd' generic netlink", 20)
+    with pytest.raises(DriverError, match=r"^drbdsetup events2 --now: Could not connect"):
+        await web.activate()
+    assert fake.deeds == []
+
+
+@pytest.mark.parametrize("recording", ["dryrun-drbd-script", "dryrun-on-crash-restart"])
+async def test_what_would_fight_with_failoverd_is_refused(fake: FakeXen, web: Guest, cfg: str, recording: str) -> None:
+    fake.forget(f"xl -N create {cfg}")
+    fake.transcript(f"xl -N create {cfg}", recording)
+    with pytest.raises(Refused, match=f"^{cfg}: "):
+        await web.activate()
+    assert fake.deeds == []
+
+
+async def test_without_its_file_it_is_refused(fake: FakeXen, web: Guest, cfg: str) -> None:
+    Path(cfg).unlink()
+    with pytest.raises(Refused, match="No such file or directory; put the domain's configuration there"):
+        await web.activate()
+    assert fake.told == []
+
+
+def little(fake: FakeXen, free: int = 96) -> None:
+    """Xen has only so many MiB free: web needs 96, and Xen one for itself."""
+    fake.forget("xl info")
+    fake.answer("xl info", recorded("info")[0].replace(": 750", f": {free}").rstrip())
+
+
+async def test_without_memory_it_is_refused(fake: FakeXen, web: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "WAITING", 0.0)
+    little(fake)
+    with pytest.raises(Refused, match=r"^web needs 97 MiB and Xen has 96 free"):
+        await web.activate()
+    assert fake.deeds == []
+    assert (await web.observe()).obstacle == "too little memory is free for web"
+    little(fake, 97)
+    assert (await web.observe()).obstacle == ""
+
+
+async def test_memory_that_is_given_back_is_waited_for(fake: FakeXen, web: Guest, cfg: str) -> None:
+    creates(fake, cfg)
+    little(fake, 10)
+    fake.answer("xl info", recorded("info")[0].rstrip())
+    await web.activate()
+    assert fake.deeds == [f"xl create {cfg}"]
+    assert fake.told.count("xl info") == 2
+
+
+@pytest.mark.parametrize(
+    ("conf", "commandline", "refused"),
+    [
+        ("", "dom0_mem=512M,max:512M", True),
+        ("", "placeholder", False),
+        ('#autoballoon="on"\n', "dom0_mem=512M,max:512M", True),
+        ('autoballoon="auto"\n', "dom0_mem=512M,max:512M", True),
+        ('autoballoon="on"\n', "dom0_mem=512M,max:512M", False),
+        ("autoballoon=1\n", "dom0_mem=512M,max:512M", False),
+        ('autoballoon="off"\n', "placeholder", True),
+    ],
+)
+async def test_memory_is_no_matter_where_xl_takes_it_from_domain_0(
+    fake: FakeXen, conf: str, commandline: str, refused: bool
+) -> None:
+    config.XL_CONF.write_text(conf)
+    fake.forget("xl info")
+    info = recorded("info")[0].replace(": 750", ": 1").replace("dom0_mem=512M,max:512M", commandline)
+    fake.answer("xl info", info.rstrip())
+    missing = await config.memory_missing(config.Config(name="web", memory=2048))
+    assert bool(missing) is refused
+
+
+async def test_an_xl_info_that_fails_is_no_reason(fake: FakeXen, web: Guest, cfg: str) -> None:
+    fake.forget("xl info")
+    fake.answer("xl info", "free_memory            : 1", code=1)
+    creates(fake, cfg)
+    await web.activate()
+    assert fake.deeds == [f"xl create {cfg}"]
+
+
+def test_the_plan(web: Guest, cfg: str) -> None:
+    assert web.commands(Verb.ACTIVATE) == (f"xl create {cfg}",)
+    assert web.commands(Verb.DEACTIVATE) == ("xl shutdown -F web", "xl destroy web  # after 20 s")
+    assert web.subject == cfg
+
+
+def test_its_key() -> None:
+    assert Options(config="/etc/xen/web.cfg").owns == "the domain of /etc/xen/web.cfg"
+    with pytest.raises(ValueError, match="expected the whole path"):
+        Options(config="web.cfg")
