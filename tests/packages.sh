@@ -6,7 +6,7 @@ set -eu
 packages="
     make python3-venv python3-setuptools python3-wheel python3-pyroute2 python3-systemd python3-pydbus python3-psutil python3-structlog
     python3-jsonschema python3-rich python3-argcomplete
-    keepalived bird2 frr systemd dbus iproute2 util-linux procps shellcheck perl-base
+    keepalived bird2 frr drbd-utils systemd dbus iproute2 util-linux procps shellcheck perl-base
     scdoc groff-base man-db zsh fish bash-completion
     haproxy ansible-core ansible-lint python3-apt puppet-agent puppet-lint systemd-container
 "
@@ -16,7 +16,7 @@ packages="
 [ "${1:-}" != package ] || packages="build-essential debhelper dh-python pybuild-plugin-pyproject python3-all python3-argcomplete
     python3-jsonschema python3-psutil python3-pydbus python3-pyroute2 python3-rich python3-setuptools python3-structlog
     python3-systemd scdoc lintian mmdebstrap"
-daemons="keepalived bird frr haproxy puppet"
+daemons="keepalived bird frr drbd haproxy puppet"
 
 missing=""
 for package in $packages; do

@@ -28,6 +28,7 @@ def _keepalived(box: Sandbox, use: str, node: str) -> Iterator[None]:
     for number, name in enumerate(sorted(uses.interfaces(use)), start=1):
         box.interface(name, f"198.51.100.{number}/32")
     box.path(_SPOOL).mkdir(parents=True)
+    box.path("/run/failoverd/track").mkdir()  # as the package does at boot; without it keepalived ends at once
     os.mkfifo(box.path(_FIFO), 0o600)
     conf = str(EXAMPLES / use / "keepalived.conf")
     with (

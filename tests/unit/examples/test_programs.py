@@ -46,6 +46,16 @@ def first_include() -> str:
     return command[1]
 
 
+@pytest.mark.parametrize("node", uses.NODES["hosting"])
+@pytest.mark.parametrize("name", ["vpn", "web"])
+def test_drbdadm_takes_it(box: Sandbox, name: str, node: str) -> None:
+    file = EXAMPLES / "hosting" / f"{name}.res"
+    told = box.do(["unshare", "--uts", "sh", "-c", f"hostname {node}; drbdadm --config-file {file} sh-resources"])
+    said = [line for line in told.splitlines() if not line.startswith("modinfo: ")]  # this kernel has no DRBD
+    carriers = {each["resource"]: each.get("nodes") for each in uses.resources("hosting") if each["driver"] == "drbd"}
+    assert " ".join(said).split() == ([name] if node in (carriers[name] or uses.NODES["hosting"]) else [])
+
+
 def test_frr_takes_it(box: Sandbox) -> None:
     assert box.do(["vtysh", "--dryrun", "--inputfile", str(EXAMPLES / "router/frr.conf")]) == ""
 
