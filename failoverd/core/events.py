@@ -86,10 +86,10 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
-    """An operator wants everything looked at again, and what has given up tried again. `by`: who."""
+    """An operator wants everything looked at again, and what has given up tried again. `cause`: who, and why."""
 
     instance: str
-    by: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

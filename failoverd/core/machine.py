@@ -142,7 +142,7 @@ def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) 
 
 
 def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
-    turn.cause = f"{event.by} asked for a reset"
+    turn.cause = event.cause
     turn.ask(instance)
     if instance.released:
         instance = take_back(turn, instance)

@@ -162,13 +162,14 @@ def _phase(turn: Turn, instance: InstanceState, course: _Course) -> Phase:
 
 
 def _held(instance: InstanceState, course: _Course) -> Phase:
-    """While a VIP is missing: as it was before, unless something is under way, or it lasts too long."""
+    """While a VIP is missing: as it was before, unless something is under way or to be done, or it lasts too long."""
     if any(r.step is not None and not r.overdue for r in instance.resources.values()):
         return Phase.PROMOTING
     if course.overdue:
         active = all(r.seen.level is Level.ACTIVE for r in instance.resources.values())
         return Phase.ACTIVE if active else Phase.FAILED
-    if instance.transition is None and instance.phase is not Phase.UNKNOWN:
+    drifted = instance.phase is Phase.ACTIVE and planner.candidates(instance.resources, Target.ACTIVE)
+    if instance.transition is None and instance.phase is not Phase.UNKNOWN and not drifted:
         return instance.phase
     return Phase.PROMOTING
 

@@ -277,6 +277,24 @@ def test_a_vip_that_cannot_be_seen_promotes_nothing_and_undoes_nothing() -> None
     assert world.instance.phase is Phase.REFUSED
 
 
+def test_what_drifts_while_the_vip_cannot_be_seen_is_not_called_active() -> None:
+    world = active(resource("disk"))
+    world.move_vip(VIP, present=None)
+    world.actual[DISK] = Level.STANDBY
+    world.send(Reset(instance="VI_1", cause="root asked for a reset"))
+    while world.looks:
+        world.end_look(next(iter(world.looks)))
+    assert world.instance.phase is Phase.PROMOTING
+    assert not world.steps  # nothing is promoted where the VIP cannot be seen
+    while not world.instance.alarm:
+        assert world.tick()
+    assert world.instance.phase is Phase.FAILED
+    world.move_vip(VIP, present=True)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert world.actual[DISK] is Level.ACTIVE
+
+
 def test_a_vip_that_stays_after_backup_is_said_aloud() -> None:
     world = active(resource("disk"))
     world.say(VrrpState.BACKUP, vip=True)
@@ -402,7 +420,7 @@ def test_a_reset_tries_again_what_has_given_up() -> None:
     world.end_step(DISK, Outcome.FAILED, works=False)
     world.settle()
     assert world.instance.phase is Phase.FAILED
-    world.send(Reset(instance="VI_1", by="alice"))
+    world.send(Reset(instance="VI_1", cause="alice asked for a reset"))
     world.settle()
     assert world.instance.phase is Phase.ACTIVE
     assert [e.cause for e in world.log if isinstance(e, TransitionStarted)][-1] == "alice asked for a reset"
@@ -411,7 +429,7 @@ def test_a_reset_tries_again_what_has_given_up() -> None:
 def test_a_reset_of_what_is_well_only_looks() -> None:
     world = active(*CHAIN)
     world.log.clear()
-    world.send(Reset(instance="VI_1", by="alice"))
+    world.send(Reset(instance="VI_1", cause="alice asked for a reset"))
     assert set(world.looks) == {DISK, GUEST, ROUTE}
     world.settle()
     assert world.instance.phase is Phase.ACTIVE
@@ -422,7 +440,7 @@ def test_a_reset_does_not_overrule_a_guard() -> None:
     world = active(*CHAIN)
     world.see_keepalived(Keepalived.GONE)
     world.settle()
-    world.send(Reset(instance="VI_1", by="alice"))
+    world.send(Reset(instance="VI_1", cause="alice asked for a reset"))
     world.settle()
     assert set(world.actual.values()) == {Level.STANDBY}
 

@@ -116,7 +116,7 @@ def test_hope_is_renewed_by_the_next_word_and_by_an_operator() -> None:
     world = master(resource("disk"), settle=False)
     refuse(world)
     world.obstacles.clear()
-    world.send(Reset(instance="VI_1", by="root"))
+    world.send(Reset(instance="VI_1", cause="root asked for a reset"))
     world.settle()
     assert world.instance.phase is Phase.ACTIVE
 
@@ -177,7 +177,7 @@ def test_who_gave_it_away_does_not_take_it_by_itself_when_keepalived_offers_it()
 def test_an_operator_takes_it_back() -> None:
     world = released()
     world.obstacles.clear()
-    world.send(Reset(instance="VI_1", by="root"))
+    world.send(Reset(instance="VI_1", cause="root asked for a reset"))
     assert tracks(world) == [True, False]
     world.say(VrrpState.BACKUP)
     world.say(VrrpState.MASTER)

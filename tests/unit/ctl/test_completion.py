@@ -182,7 +182,7 @@ def test_fish_is_told_what_each_thing_is(
     assert "--json" in fish(environment, tmp_path, f"{at} status --")
     assert list(fish(environment, tmp_path, f"{at} plan ")) == ["VI_1"]
     assert list(fish(environment, tmp_path, f"{at} reset ")) == ["VI_1"]
-    assert fish(environment, tmp_path, f"{at} accept VI_1 ") == {"prefix": "active", "web": "active"}
+    assert list(fish(environment, tmp_path, f"{at} accept VI_1 ")) == ["prefix", "web"]
     assert list(fish(environment, tmp_path, f"{at} plan VI_1 ")) == ["backup", "master"]
 
 
