@@ -5,14 +5,16 @@ PYTHON := /usr/bin/python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 
-.PHONY: help demo test quick lint types unit lab vmlab bench test-newest man deb package clean
+.PHONY: help demo test quick lint types unit netlab vmlab lab bench test-newest man deb package clean
 
 help:
 	@echo "make demo         a failover in a laboratory of network namespaces, as it happens (a minute)"
-	@echo "make test         every test: lint, types, unit and property tests, both laboratories' stories, the package's tests"
+	@echo "make test         lint, types, unit and property tests, the service's stories in both laboratories, the package's tests"
 	@echo "make quick        lint, types and unit tests only"
 	@echo "make test-newest  the unit tests with the newest releases of the libraries"
+	@echo "make netlab       the stories of a failover, in network namespaces"
 	@echo "make vmlab        the service's stories, with the package in a virtual machine"
+	@echo "make lab          the stories of guests: three virtual machines with Xen and DRBD (half an hour)"
 	@echo "make bench        what it costs, against a shell script that does the same"
 	@echo "make man          the manual pages, into build/man/"
 	@echo "make deb          the Debian package, into dist/"
@@ -39,14 +41,14 @@ help:
 demo: .venv/made
 	@$(BIN)/python -m tests.lab.demo
 
-test: quick lab package vmlab
+test: quick netlab package vmlab
 
 quick: lint types unit
 
 lint: .venv/made
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	shellcheck tests/*.sh tests/*/*.sh tests/unit/examples/*.sh packaging/*.sh .ci/run
+	shellcheck tests/*.sh tests/*/*.sh tests/vmlab/site/guest-init tests/vmlab/site/xen-* tests/unit/examples/*.sh packaging/*.sh .ci/run
 	perl -cw hooks/notify 2>&1 | grep -q 'syntax OK'
 
 types: .venv/made
@@ -55,12 +57,16 @@ types: .venv/made
 unit: .venv/made .cache/birds/made
 	$(PYTEST) -n auto -m 'not lab' tests/unit
 
-lab: .venv/made
+netlab: .venv/made
 	$(PYTEST) -m lab tests/lab tests/unit/examples
 
 vmlab: .venv/made deb
 	sh tests/vmlab/packages.sh
-	$(PYTEST) -m vmlab tests/vmlab
+	$(PYTEST) -m 'vmlab and not guests' tests/vmlab
+
+lab: .venv/made deb
+	sh tests/vmlab/packages.sh
+	$(PYTEST) -m guests tests/vmlab
 
 bench: .venv/made
 	@$(BIN)/python -m tests.bench

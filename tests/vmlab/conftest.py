@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .hypervisors import Hypervisors
 from .machine import CommandError, Machine
 from .service import Service
 
@@ -20,6 +21,7 @@ _STORY_SECONDS = 600
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vmlab: needs root and boots virtual machines")
+    config.addinivalue_line("markers", "guests: three of them, with Xen and DRBD")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,8 +39,11 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and report.failed and isinstance(item, pytest.Function):
         for fixture in item.funcargs.values():
-            if isinstance(fixture, Service):
-                report.sections.append((f"machine {fixture.machine.name}", _evidence(fixture.machine)))
+            machines = [fixture.machine] if isinstance(fixture, Service) else []
+            if isinstance(fixture, Hypervisors):
+                machines = [node.machine for node in fixture.nodes.values()]
+            for machine in machines:
+                report.sections.append((f"machine {machine.name}", _evidence(machine)))
     return report
 
 

@@ -76,7 +76,7 @@ printf '[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\n' >"$files/etc/sy
 # Hardware that nobody asks for, which udev would spend seconds on.
 printf 'blacklist %s\n' kvm_amd kvm_intel kvm ata_piix ata_generic pata_acpi libata floppy pcspkr i2c_piix4 psmouse \
     button powernow_k8 acpi_cpufreq >"$files/etc/modprobe.d/vmlab.conf"
-printf '[Unit]\nConditionPathExists=/proc/xen/capabilities\n' >"$files/etc/systemd/system/xen.service.d/vmlab.conf"
+printf '[Unit]\nConditionPathExists=/proc/xen\n' >"$files/etc/systemd/system/xen.service.d/vmlab.conf"
 cat >"$files/usr/local/sbin/vmlab-network" <<'END'
 #!/bin/sh
 # Gives each interface the address that the kernel's command line has for it: vmlab.eth0=ADDRESS/LENGTH
@@ -127,13 +127,28 @@ cp "$root"/boot/vmlinuz-* "$new/vmlinuz"
 start=$(LC_ALL=C grep -abo -m 1 -P '\xfd7zXZ\x00' "$new/vmlinuz" | head -n 1 | cut -d : -f 1)
 tail -c "+$((start + 1))" "$new/vmlinuz" | xz -dc --single-stream >"$new/vmlinux" 2>/dev/null || [ -s "$new/vmlinux" ]
 cp "$root"/boot/initrd.img-* "$new/initrd.img"
+# What guests are made of: the same kernel, unpacked, and all of their initrd but what they do.
+chroot "$root" sh -eu -s "$(basename "$root"/lib/modules/*)" <<'END'
+mkdir -p /srv/guest/root
+cd /srv/guest/root
+mkdir -p bin dev lib proc sbin sys tmp
+cp /bin/busybox bin/
+for module in xen-blkfront xen-netfront; do
+    file=$(modinfo -k "$1" -n "$module")
+    case $file in
+    *.xz) xz -dc "$file" >"lib/$module.ko" ;;
+    *) cp "$file" "lib/$module.ko" ;;
+    esac
+done
+find . | cpio --quiet -o -H newc >../base.img
+rm -rf ../root
+END
+cp "$new/vmlinux" "$root/srv/guest/vmlinux"
 [ ! -e "$root/boot/xen-$xen-amd64.gz" ] || gzip -dc "$root/boot/xen-$xen-amd64.gz" >"$new/xen"
 rm -rf "${root:?}"/boot/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
 mke2fs -q -t ext4 -E lazy_itable_init=1 -d "$root" "$new/disk.img" 4G
 rm -rf "$root" "$files" "$new/apt.conf"
 mv "$new" "$image"
-# Images of other versions of this script; a machine that still runs from one keeps it open.
-for old in "$cache/$suite"-*; do
-    [ "$old" = "$image" ] || rm -rf "$old"
-done
+# Images of other versions of this script, but none that a machine may still run from.
+find "$cache" -maxdepth 1 -name "$suite-*" ! -path "$image" -mtime +0 -exec rm -rf {} +
 echo "$image"

@@ -6,6 +6,7 @@ through a network card of their own, which QEMU itself connects; so a machine wh
 
 import contextlib
 import shlex
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,16 @@ from tests.lab.waiting import NotInTimeError, wait_for
 from . import qemu
 
 #: Seconds for a boot: an emulated machine on a busy host.
-BOOT_SECONDS = 240.0
+BOOT_SECONDS = 400.0
 COMMAND_SECONDS = 60.0
 _POLL_SECONDS = 0.25
 _CONSOLE_LINES = 60
 # What an emulated machine need not do.
 _QUICK = ("mitigations=off", "audit=0", "apparmor=0", "loglevel=4", "tsc=reliable", "no_timer_check")
+# An emulator that keeps translated code by its address translates a program once, not at each start.
+_SAME_ADDRESSES = "norandmaps"
+# Each letter on the console of an emulated machine costs time: what fails is told.
+_TERSE = "systemd.show_status=error"
 # QEMU's user network, by its own defaults.
 _OWN_ADDRESS = "10.0.2.15/24"
 
@@ -39,6 +44,8 @@ class Hardware:
     disks: dict[str, int] = field(default_factory=dict)
     """Empty disks by name, with their size in MiB: vdb, vdc and so on."""
     xen: bool = False
+    like: Path | None = None
+    """The directory of a machine that is off, and stays so: the disks begin as that one's."""
 
 
 class Machine:
@@ -50,7 +57,7 @@ class Machine:
         self._number = number
         self._hardware = hardware
         self._image = image
-        self._directory = run.work / name
+        self.directory = run.work / name
         self._fabric = run.netns("fabric")
         self._process: subprocess.Popen[bytes] | None = None
         self._door: subprocess.Popen[bytes] | None = None
@@ -64,10 +71,17 @@ class Machine:
 
     def make(self) -> None:
         """Make its disks and its cables."""
-        self._directory.mkdir()
-        qemu.make_overlay(self._directory / "system", self._image.disk)
+        self.directory.mkdir()
+        like = self._hardware.like
+        if like is None:
+            qemu.make_overlay(self.directory / "system", self._image.disk)
+        else:
+            qemu.make_overlay(self.directory / "system", like / "system", "qcow2")
         for name, megabytes in self._hardware.disks.items():
-            with (self._directory / name).open("wb") as disk:
+            if like is not None:
+                shutil.copyfile(like / name, self.directory / name)
+                continue
+            with (self.directory / name).open("wb") as disk:
                 disk.truncate(megabytes << 20)
         for port, network in self._ports.items():
             wire.ip(f"tuntap add dev {port} mode tap", f"link set {port} master {network} up", netns=self._fabric)
@@ -78,12 +92,21 @@ class Machine:
             raise RuntimeError(f"{self.name} is on already")
         hardware = self._hardware
         addresses = [*hardware.networks.values(), _OWN_ADDRESS]
-        words = ["root=/dev/vda", "rw", "net.ifnames=0", "panic=-1", *_QUICK, f"systemd.hostname={self.name}"]
+        words = [
+            "root=/dev/vda",
+            "rw",
+            "net.ifnames=0",
+            "panic=-1",
+            *_QUICK,
+            _SAME_ADDRESSES,
+            _TERSE,
+            f"systemd.hostname={self.name}",
+        ]
         words += [f"vmlab.eth{index}={address}" for index, address in enumerate(addresses)]
         argv = ["qemu-system-x86_64", *qemu.accelerator(self._image), "-nodefaults", "-no-user-config"]
         argv += ["-display", "none", "-m", str(hardware.memory), "-smp", str(hardware.processors)]
         argv += self._image.boot(" ".join(words), xen=hardware.xen)
-        argv += qemu.drives(self._directory / "system", [self._directory / name for name in hardware.disks])
+        argv += qemu.drives(self.directory / "system", [self.directory / name for name in hardware.disks])
         argv += ["-device", "virtio-rng-pci"]
         argv += ["-chardev", f"file,id=console,append=on,path={self._console}", "-serial", "chardev:console"]
         for index, port in enumerate(self._ports):
@@ -91,7 +114,7 @@ class Machine:
             argv += ["-device", f"virtio-net-pci,netdev=net{index},mac=02:00:00:00:{index:02x}:{self._number:02x}"]
         argv += ["-netdev", f"user,id=own,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{self._ssh_port}-:22"]
         argv += ["-device", "virtio-net-pci,netdev=own"]
-        with (self._directory / "qemu").open("ab") as said:
+        with (self.directory / "qemu").open("ab") as said:
             self._process = subprocess.Popen(
                 self._run.in_cgroup(wire.in_netns(self._fabric, argv)),
                 stdin=subprocess.DEVNULL,
@@ -117,6 +140,12 @@ class Machine:
         self.wait_until_booted()
         if self.boot_id() == before:
             raise RuntimeError(f"{self.name} did not reboot:\n{self.console()}")
+
+    def shut_down(self) -> None:
+        """`systemctl poweroff`, and wait until it is off."""
+        self.run(["systemctl", "poweroff"], check=False)
+        wait_for(f"{self.name} is off", lambda: not self.alive, within=BOOT_SECONDS, poll=_POLL_SECONDS)
+        self.cut_power()
 
     def cut_power(self) -> None:
         """Take the power away, in the middle of whatever it does."""
@@ -177,12 +206,12 @@ class Machine:
 
     @property
     def _console(self) -> Path:
-        return self._directory / "console"
+        return self.directory / "console"
 
     def console(self) -> str:
         """The end of what it has said on its console, and QEMU beside it."""
         said = ""
-        for path in (self._directory / "qemu", self._console):
+        for path in (self.directory / "qemu", self._console):
             with contextlib.suppress(FileNotFoundError):
                 said += path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(said.splitlines()[-_CONSOLE_LINES:])
@@ -195,7 +224,7 @@ class Machine:
         options = {
             "BatchMode": "yes",
             "ConnectTimeout": "3",
-            "ControlPath": str(self._directory / "door"),
+            "ControlPath": str(self.directory / "door"),
             "IdentityFile": str(self._image.key),
             "LogLevel": "ERROR",
             "ServerAliveCountMax": "6",
@@ -206,13 +235,21 @@ class Machine:
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         return wire.in_netns(self._fabric, ["ssh", "-F", "none", "-p", str(self._ssh_port), *words])
 
+    @property
+    def control(self) -> Path:
+        """failoverd's control socket, as it is reached from here, at no cost to the machine."""
+        return self.directory / "control"
+
+    def _forwarding(self) -> list[str]:
+        return ["-o", "StreamLocalBindUnlink=yes", "-L", f"{self.control}:/run/failoverd/control.sock"]
+
     def _enter(self) -> bool:
         """Open the connection that all commands share, or try to; True when it is there."""
         if not self.alive:
             raise RuntimeError(f"{self.name} is off:\n{self.console()}")
         if self._door is None or self._door.poll() is not None:
             self._door = subprocess.Popen(
-                self._run.in_cgroup([*self._ssh(), "-M", "-N", "root@127.0.0.1"]),
+                self._run.in_cgroup([*self._ssh(), *self._forwarding(), "-M", "-N", "root@127.0.0.1"]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

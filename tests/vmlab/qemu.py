@@ -77,9 +77,9 @@ def _boots_with_kvm(of: Image) -> bool:
     return _KERNEL_SPEAKS in done.stdout
 
 
-def make_overlay(path: Path, base: Path) -> None:
-    """Make a disk that begins as `base` and keeps what is written to it."""
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(path)]
+def make_overlay(path: Path, base: Path, kind: str = "raw") -> None:
+    """Make a disk that begins as `base`, of this `kind`, and keeps what is written to it."""
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(base), str(path)]
     subprocess.run(argv, check=True, timeout=_COMMAND_SECONDS)
 
 

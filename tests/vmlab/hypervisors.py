@@ -1,0 +1,263 @@
+"""Three hypervisors with what is around them: upstream's bird, and a client that hears what guests tell.
+
+`left`, `right` and `center` have Xen, DRBD, keepalived, bird, and failoverd from its package. They differ by their name
+and addresses only, since all begin as one machine that was configured before (template.py).
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from failoverd.ctl import client
+from tests.lab import wire
+from tests.lab.profiles import HOSTING, UPSTREAM_ADDRESS
+from tests.lab.upstream import Upstream
+from tests.lab.waiting import wait_for
+
+from . import evidence, hosting, template
+from .hosting import INSTANCE, NODES
+from .lab import VmLab
+from .machine import Hardware, Machine
+from .service import Service
+
+#: Seconds for what takes a moment on a real machine: three emulated ones share what there is.
+SOON = 240.0
+_POLL = 0.3
+_LISTENER = Path(__file__).with_name("listener.py")
+_MEMORY = 1024
+# What was said within this time counts as what is.
+_RECENT_SECONDS = 10.0
+_RECENT_BYTES = 100_000
+
+
+class Hypervisor(Service):
+    """One of the three."""
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+    def status(self) -> dict[str, Any]:
+        """`failoverctl status --json`, at no cost to the machine."""
+        return self._ask("status")
+
+    def transitions(self) -> list[dict[str, Any]]:
+        """`failoverctl history --json`, newest first."""
+        return list(self._ask("history", n=1000)["transitions"])
+
+    def resource(self, name: str) -> dict[str, Any]:
+        """What `status` says of one resource."""
+        return dict(self.instance()["resources"][name])
+
+    def stop_keepalived(self) -> None:
+        """Give mastership away, by hand."""
+        self.machine.run(["systemctl", "stop", "keepalived.service"], within=SOON)
+
+    def start_keepalived(self) -> None:
+        self.machine.run(["systemctl", "start", "keepalived.service"], within=SOON)
+
+    def last_steps(self) -> list[dict[str, Any]]:
+        """The steps of the newest transition."""
+
+        def newest() -> list[dict[str, Any]]:
+            transition, *_ = self.transitions()
+            return self.steps_of(transition["id"])
+
+        return wait_for(f"{self.name} has its history at hand", newest, until=lambda _: True, within=SOON, poll=_POLL)
+
+    def steps_of(self, transition: int) -> list[dict[str, Any]]:
+        """The steps of one transition, in the order in which they ended."""
+        return list(self._ask("transition", id=transition)["steps"])
+
+    def reconfigure(self, text: str) -> None:
+        """Have failoverd take another failoverd.toml."""
+        self.machine.write("/etc/failoverd/failoverd.toml", text)
+        self.machine.run(["systemctl", "reload", "failoverd.service"], within=SOON)
+
+    def configure_guest(self, guest: str, *words: str) -> None:
+        """What its guest is told from its next start on (see site/guest-init)."""
+        self.machine.write(f"/etc/xen/{guest}.cfg", hosting.domain(hosting.GUESTS[guest], *words))
+
+    def _ask(self, verb: str, **params: Any) -> dict[str, Any]:
+        try:
+            return client.ask(str(self.machine.control), verb, params, deadline=20.0)
+        except client.CtlError as error:  # also that its history could not be read in time
+            raise ConnectionError(f"{self.name}: {error.error}") from error
+
+
+class Hypervisors:
+    """The laboratory. All is off on entry."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.nodes: dict[str, Hypervisor] = {}
+        self.generation = 8
+        """Of DRBD."""
+        self.judged_since = 0.0
+        """What was lost before was given up by an operator's word (seconds on CLOCK_MONOTONIC)."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            model = stack.enter_context(VmLab({"left": template.hardware()}))
+            model.boot()
+            self.generation = template.configure(model.machines["left"])
+            model.machines["left"].shut_down()
+            self._lab = stack.enter_context(VmLab({name: _hardware(name, model.machines["left"]) for name in NODES}))
+            self.nodes = {name: Hypervisor(machine) for name, machine in self._lab.machines.items()}
+            self._surround()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def _surround(self) -> None:
+        run = self._lab.run
+        self._lab.add_namespace("upstream", {"service": f"{UPSTREAM_ADDRESS}/24"})
+        self._lab.add_namespace("client", {"service": f"{hosting.CLIENT}/24"})
+        self.upstream = Upstream(run, HOSTING)
+        self.upstream.start()
+        self.records = run.work / "records"
+        self.records.touch()
+        argv = [sys.executable, "-I", "-S", str(_LISTENER), str(self.records), str(hosting.CLIENT_PORT)]
+        subprocess.Popen(
+            run.in_cgroup(wire.in_netns(run.netns("client"), argv)), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def boot(self, *names: str) -> None:
+        """Switch on those named, or all, and wait until they have booted."""
+        chosen = [self.nodes[name].machine for name in names or NODES]
+        for machine in chosen:
+            machine.start()
+        for machine in chosen:
+            machine.wait_until_booted()
+
+    def heard(self, since: float = 0.0) -> evidence.Evidence:
+        """What was heard outside after `since` (seconds on CLOCK_MONOTONIC)."""
+        return evidence.read(self.records, since)
+
+    def wait(self, what: str, seen: Callable[[], object], within: float = SOON) -> None:
+        """Wait until `seen` returns something true."""
+        wait_for(what, seen, within=within, poll=_POLL)
+
+    def wait_for_metrics(self, expected: dict[str, int]) -> None:
+        """Wait until upstream has these routes to the prefix and no other."""
+        wait_for(
+            f"upstream's metrics are {expected}",
+            lambda: self.upstream.route_metrics(hosting.PREFIX),
+            until=lambda found: {str(node): metric for node, metric in found.items()} == expected,
+            within=SOON,
+            poll=_POLL,
+        )
+
+    def wait_for_start(self, guest: str, since: float) -> None:
+        """Wait until the guest has started after `since` (seconds on CLOCK_MONOTONIC), and told a number since then."""
+
+        def goes_on() -> bool:
+            heard = self.heard(since)
+            lives = {told.life for told in heard.lives(guest)}
+            return any(told.kind == "ack" and told.life in lives for told in heard.told if told.guest == guest)
+
+        self.wait(f"{guest} has started and tells numbers", goes_on)
+
+    def story_of(self, heir: str, began: float, guest: str) -> str:
+        """What happened after `began` (seconds on CLOCK_MONOTONIC) on the node that took over, and when."""
+        heard = self.heard(began)
+        moments = [(sample.at, f"the VIP is on {heir}") for sample in heard.of(heir) if sample.vip][:1]
+        moments += [(told.at, f"{guest} has started") for told in heard.lives(guest)[:1]]
+        lives = {told.life for told in heard.lives(guest)}
+        numbers = [told for told in heard.told if told.kind == "ack" and told.life in lives]
+        moments += [(told.at, f"{guest} tells its first number, {told.number}") for told in numbers[:1]]
+        lines = [f"{at - began:7.2f} s  {what}" for at, what in moments]
+        for step in self.nodes[heir].last_steps():
+            took = _moment(step["ended"]) - _moment(step["started"])
+            lines.append(f"{took:7.2f} s  for: {step['verb']} {step['resource']}: {step['outcome']}")
+        return "\n".join(lines)
+
+    # Where things are, as it was last heard
+
+    def domains(self) -> dict[str, tuple[str, ...]]:
+        """The guests on each node that has spoken within the last seconds."""
+        return {name: sample.domains for name, sample in self._now().items()}
+
+    def vips(self) -> list[str]:
+        """The nodes that have the VIP."""
+        return [name for name, sample in self._now().items() if sample.vip]
+
+    def devices(self, node: str) -> dict[str, list[str]]:
+        """The node's DRBD devices by minor: connection, role, disk state."""
+        sample = self._now().get(node)
+        return sample.devices if sample is not None else {}
+
+    def now(self, node: str) -> evidence.Sample | None:
+        """The node's newest sample; None when it has not spoken within the last seconds."""
+        return self._now().get(node)
+
+    def _now(self) -> dict[str, evidence.Sample]:
+        heard = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES)
+        on = [name for name, node in self.nodes.items() if node.machine.alive]
+        return {name: sample for name in on if (sample := heard.last(name)) is not None}
+
+    # Where a story begins
+
+    def wait_for_master(self, name: str, within: float = SOON) -> None:
+        """Wait until `name` has the VIP and all that it can carry, and nobody else anything."""
+        node = self.nodes[name]
+        node.wait_for_phase("active")
+        expected = {guest.name for guest in hosting.GUESTS.values() if name in guest.nodes[self.generation]}
+
+        def there() -> bool:
+            domains = self.domains()
+            others = {guest for other, guests in domains.items() if other != name for guest in guests}
+            return set(domains.get(name, ())) == expected and not others and self.vips() == [name]
+
+        self.wait(f"{name} has all that it can carry, alone", there, within)
+        listed = self.nodes[name].machine.run(["xl", "list"]).stdout.splitlines()[2:]
+        assert {line.split()[0] for line in listed} == expected
+
+    def wait_until_replicated(self) -> None:
+        """Wait until each device that is up is connected, and its data is that of the Primary."""
+
+        def replicated() -> bool:
+            return all(
+                set(device[0].split(",")) == {"Connected"} and device[2] == "UpToDate"
+                for name, node in self.nodes.items()
+                if node.machine.alive
+                for device in self.devices(name).values() or [["", "", ""]]
+            )
+
+        self.wait("all disks are replicated", replicated)
+
+    def begin(self, master: str = "left") -> None:
+        """All on and well, and `master` is MASTER."""
+        off = [name for name, node in self.nodes.items() if not node.machine.alive]
+        if off:
+            self.boot(*off)
+        for node in self.nodes.values():
+            if node.instance()["phase"] not in ("standby", "active") or node.instance()["released"]:
+                node.machine.run(["failoverctl", "reset", INSTANCE], check=False)
+        for name, node in self.nodes.items():
+            if name != master and not (self.vips() == [master] and self.nodes[master].instance()["phase"] == "active"):
+                node.stop_keepalived()
+        self.nodes[master].start_keepalived()
+        self.wait_for_master(master)
+        for node in self.nodes.values():
+            node.start_keepalived()
+        self.wait_until_replicated()
+
+
+def _moment(iso: str) -> float:
+    return datetime.fromisoformat(iso).timestamp()
+
+
+def _hardware(name: str, model: Machine) -> Hardware:
+    networks = hosting.networks(name)
+    return Hardware(networks=networks, disks=template.DISKS, xen=True, memory=_MEMORY, like=model.directory)

@@ -1,0 +1,258 @@
+"""Stories of guests on three hypervisors, each judged from outside.
+
+In all of them: no number that a guest told is ever lost, and nothing is ever in two places. One laboratory for all,
+since a boot is what takes the time; each story brings it to where it begins.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.waiting import wait_for
+
+from . import hosting
+from .hosting import INSTANCE
+from .hypervisors import SOON, Hypervisors
+
+pytestmark = [pytest.mark.guests, pytest.mark.timeout(1800)]
+
+_FAILOVERS = 20
+_ACTIVE, _STANDBY = 100, 300
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Hypervisors]:
+    with Hypervisors() as lab:
+        lab.boot()
+        yield lab
+
+
+@pytest.fixture
+def lab(whole: Hypervisors) -> Iterator[Hypervisors]:
+    """The laboratory, in which a story must lose nothing and have nothing twice."""
+    yield whole
+    heard = whole.heard(whole.judged_since)
+    assert heard.copies() == []
+    assert heard.lost() == []
+    for node in whole.nodes.values():
+        if node.machine.alive:
+            assert "Traceback" not in node.journal("-b", "-o", "cat")
+
+
+def test_after_a_cold_boot_of_all_there_is_one_master_and_guests_run_there_only(lab: Hypervisors) -> None:
+    lab.wait("somebody has the VIP", lab.vips)
+    (master,) = lab.vips()
+    lab.wait_for_master(master)
+    lab.wait_for_metrics({name: _ACTIVE if name == master else _STANDBY for name in hosting.NODES})
+    assert {sample.node for sample in lab.heard().samples if sample.domains} == {master}
+
+
+def test_when_the_masters_power_is_cut_its_guest_and_the_metric_are_on_the_next(lab: Hypervisors) -> None:
+    lab.begin("left")
+    lives = len(lab.heard().lives("web"))
+    cut = time.monotonic()
+    lab.nodes["left"].machine.cut_power()
+    lab.wait_for_master("right")
+    lab.wait_for_metrics({"right": _ACTIVE, "center": _STANDBY})
+    lab.wait_for_start("web", cut)
+    assert len(lab.heard().lives("web")) == lives + 1
+    print(lab.story_of("right", cut, "web"))
+
+
+def test_a_node_that_returns_is_standby_and_nothing_moves_back(lab: Hypervisors) -> None:
+    lab.wait_for_master("right")
+    assert not lab.nodes["left"].machine.alive
+    lives = len(lab.heard().lives("web"))
+    lab.boot("left")
+    lab.nodes["left"].wait_for_phase("standby")
+    lab.wait_until_replicated()
+    lab.wait_for_metrics({"left": _STANDBY, "right": _ACTIVE, "center": _STANDBY})
+    lab.wait_for_master("right")
+    assert len(lab.heard().lives("web")) == lives
+
+
+def test_a_master_that_reboots_hands_over_cleanly(lab: Hypervisors) -> None:
+    lab.begin("left")
+    began = time.monotonic()
+    left = lab.nodes["left"]
+    known = left.transitions()[0]["id"]
+    left.machine.reboot()
+    lab.wait_for_master("right")
+    lab.wait_for_start("web", began)
+    left.wait_for_phase("standby")
+    lab.wait_until_replicated()
+    stopped = [each for each in left.transitions() if each["id"] > known and each["target"] == "standby"]
+    assert stopped[-1]["outcome"] == "standby"
+    print(lab.story_of("right", began, "web"))
+
+
+def test_many_failovers_in_a_row_lose_nothing(lab: Hypervisors) -> None:
+    lab.begin("left")
+    began = time.monotonic()
+    lives = len(lab.heard().lives("web"))
+    for number in range(_FAILOVERS):
+        here, there = ("left", "right") if number % 2 == 0 else ("right", "left")
+        stopped = time.monotonic()
+        lab.nodes[here].stop_keepalived()
+        lab.wait_for_master(there)
+        lab.nodes[here].wait_for_phase("standby")
+        lab.nodes[here].start_keepalived()
+        lab.wait_until_replicated()
+        lab.wait_for_start("web", stopped)
+    heard = lab.heard()
+    assert len(heard.lives("web")) == lives + _FAILOVERS
+    print(
+        f"{_FAILOVERS} failovers in {time.monotonic() - began:.0f} s, {heard.acknowledged('web')} numbers told by web"
+    )
+
+
+def test_the_third_node_serves_what_it_may_and_nothing_else_when_two_are_dead(lab: Hypervisors) -> None:
+    lab.begin("left")
+    cut = time.monotonic()
+    for name in ("left", "right"):
+        lab.nodes[name].machine.cut_power()
+    lab.wait_for_master("center")
+    lab.wait_for_start("vpn", cut)
+    lab.wait_for_metrics({"center": _ACTIVE})
+    print(lab.story_of("center", cut, "vpn"))
+
+
+def test_a_guest_that_ignores_shutdown_is_destroyed_at_its_deadline(lab: Hypervisors) -> None:
+    lab.begin("right")
+    left = lab.nodes["left"]
+    left.configure_guest("web", "vmlab.deaf")
+    lab.begin("left")
+    began = time.monotonic()
+    left.stop_keepalived()
+    lab.wait_for_master("right")
+    left.wait_for_phase("standby")
+    left.configure_guest("web")
+    left.start_keepalived()
+    (step,) = [step for step in left.last_steps() if (step["resource"], step["verb"]) == ("web", "deactivate")]
+    assert step["outcome"] == "done"
+    assert "xl destroy web" in step["command"]
+    print(lab.story_of("right", began, "web"))
+
+
+def test_a_guest_that_crashes_is_started_again_and_released_when_it_crashes_for_ever(lab: Hypervisors) -> None:
+    lab.begin("left")
+    left = lab.nodes["left"]
+    lives = len(lab.heard().lives("web"))
+    began = time.monotonic()
+    left.machine.run(["xl", "sysrq", "web", "c"])
+    lab.wait("web has started again", lambda: len(lab.heard(began).lives("web")) > 0)
+    lab.wait_for_master("left")
+    assert len(lab.heard().lives("web")) == lives + 1
+
+    left.configure_guest("web", "vmlab.crash")
+    left.machine.run(["xl", "sysrq", "web", "c"])
+    lab.wait("left has given mastership away", lambda: left.instance()["released"])
+    lab.wait_for_master("right")
+    left.wait_for_phase("standby")
+    assert left.machine.read(f"/run/failoverd/track/{INSTANCE}").split() == ["1"]
+    left.configure_guest("web")
+    left.machine.run(["failoverctl", "reset", INSTANCE])
+    wait_for("left competes again", lambda: left.instance()["released"], until=lambda said: said is None, within=SOON)
+
+
+def test_a_device_that_is_held_open_at_a_demotion_is_named_and_escalated(lab: Hypervisors) -> None:
+    lab.begin("left")
+    left, right = lab.nodes["left"], lab.nodes["right"]
+    left.machine.sh("systemd-run --quiet --unit=holder sh -c 'exec sleep 900 </dev/drbd0'")
+    pid = left.property("MainPID", "holder.service")
+    left.stop_keepalived()
+    wait_for(
+        "the alarm names who holds it",
+        lambda: str(left.instance()["alarm"]),
+        until=lambda said: f"sleep (pid {pid})" in said,
+        within=SOON,
+        poll=0.5,
+    )
+    assert "Primary of minor 0" in {thing for sample in lab.heard().of("left")[-1:] for thing in sample.things}
+    assert not any("web" in guests for guests in lab.domains().values())
+    left.machine.run(["systemctl", "stop", "holder.service"])
+    left.machine.run(["failoverctl", "reset", INSTANCE])
+    left.wait_for_phase("standby")
+    right.machine.run(["failoverctl", "reset", INSTANCE])
+    lab.wait_for_master("right")
+    left.start_keepalived()
+
+
+@pytest.mark.parametrize("moment", ["vip", "Primary of minor 0", "domain web"])
+def test_failoverd_killed_in_the_middle_of_a_promotion_ends_right(lab: Hypervisors, moment: str) -> None:
+    lab.begin("right")
+    left = lab.nodes["left"]
+    began = time.monotonic()
+    lab.nodes["right"].stop_keepalived()
+
+    def reached() -> bool:
+        sample = lab.now("left")
+        return sample is not None and (sample.vip if moment == "vip" else moment in sample.things)
+
+    wait_for(f"left has reached: {moment}", reached, within=SOON)
+    left.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", "failoverd.service"])
+    lab.wait_for_master("left")
+    lab.wait_for_start("web", began)
+    lab.nodes["right"].start_keepalived()
+
+
+@pytest.mark.parametrize(("tool", "word", "resource"), [("xl", "create", "web"), ("drbdsetup", "primary", "web-disk")])
+def test_a_tool_that_hangs_ends_at_its_deadline_and_the_daemon_lives(
+    lab: Hypervisors, tool: str, word: str, resource: str
+) -> None:
+    lab.begin("right")
+    left, right = lab.nodes["left"], lab.nodes["right"]
+    daemon = left.property("MainPID")
+    wrapper = f"/usr/local/sbin/{tool}"
+    script = f'#!/bin/sh\ncase " $* " in *" {word} "*) sleep 900 ;; esac\nexec /usr/sbin/{tool} "$@"\n'
+    left.machine.write(wrapper, script, mode=0o755)
+    left.reconfigure(hosting.failoverd(lab.generation, timeout="25s"))
+    right.stop_keepalived()
+    lab.wait(
+        "the step has timed out",
+        lambda: any((step["resource"], step["outcome"]) == (resource, "timed-out") for step in left.last_steps()),
+    )
+    assert left.property("MainPID") == daemon
+    left.machine.run(["rm", wrapper])
+    left.reconfigure(hosting.failoverd(lab.generation))
+    right.start_keepalived()
+    lab.begin("left")
+
+
+def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hypervisors) -> None:
+    lab.begin("left")
+    left, right = lab.nodes["left"], lab.nodes["right"]
+    lives = len(lab.heard().lives("web"))
+    for node in (left, right):
+        node.machine.unplug("replication")
+    unplugged = time.monotonic()
+    wait_for(
+        "status says that web is not replicated",
+        lambda: left.resource("web-disk")["detail"],
+        until=lambda said: "onnect" in said,
+        within=SOON,
+        poll=1.0,
+    )
+    lab.wait("replication has been down for half a minute", lambda: time.monotonic() > unplugged + 30)
+    lab.wait_for_master("left")
+    assert len(lab.heard().lives("web")) == lives
+
+    left.machine.cut_power()
+    refused = right.wait_for_phase("refused")
+    print(refused["reason"])
+    assert not any("web" in guests for guests in lab.domains().values())
+    right.machine.run(["failoverctl", "accept", INSTANCE, "web-disk"], within=SOON)
+    lab.wait_for_master("right")
+    assert lab.heard(lab.judged_since).lost() != []
+    assert any("accept" in str(transition) for transition in right.transitions())
+    lab.judged_since = time.monotonic()
+
+    for node in (left, right):
+        node.machine.plug("replication")
+    lab.boot("left")
+    alarm = wait_for("the split brain is an alarm", lambda: left.instance()["alarm"], until=bool, within=SOON, poll=1.0)
+    assert "split" in alarm.lower() or "StandAlone" in alarm
+    left.machine.sh("drbdadm disconnect web; drbdadm connect --discard-my-data web")
+    right.machine.sh("drbdadm connect web", check=False)
+    lab.wait_until_replicated()
