@@ -153,8 +153,12 @@ class Node(RuleBasedStateMachine):
         """What a settled node looks like."""
         for name, instance in world.state.instances.items():
             levels = {r: world.told.get((name, r)) for r in instance.resources}
-            if instance.phase in (Phase.STANDBY, Phase.REFUSED):
+            refused_by_a_driver = instance.phase is Phase.REFUSED and instance.direction is Target.ACTIVE
+            if instance.phase in (Phase.STANDBY, Phase.REFUSED) and not refused_by_a_driver:
                 assert all(level is Level.STANDBY for level in levels.values()), levels
+            if refused_by_a_driver:
+                assert any(state.refused for state in instance.resources.values())
+                assert instance.alarm, "a refusal is said aloud"
             if instance.phase is Phase.ACTIVE:
                 assert instance.vrrp is VrrpState.MASTER
                 lost = {r for r, state in instance.resources.items() if state.given_up}
