@@ -145,7 +145,8 @@ class Node(RuleBasedStateMachine):
         for name, instance in lived.state.instances.items():
             other = crashed.state.instances[name]
             gave_up = any(r.given_up for r in instance.resources.values())
-            if gave_up or Phase.UNKNOWN in (instance.phase, other.phase):
+            gave_away = instance.released and not self.world.state.instances[name].released
+            if gave_up or gave_away or Phase.UNKNOWN in (instance.phase, other.phase):
                 continue  # a restart renews hope, or the truth cannot be told
             assert other.phase is instance.phase
 
