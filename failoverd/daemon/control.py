@@ -158,6 +158,8 @@ class Control:
             _log.debug("a client was left", reason=str(error), pid=peer.pid, uid=peer.uid)
         finally:
             writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()  # takes what a write failed with, which asyncio would report in the end
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         last = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -257,6 +258,25 @@ async def test_closing_ends_those_who_wait(path: Path) -> None:
 async def test_everybody_may_connect(control: Control, path: Path) -> None:
     assert control
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
+@pytest.mark.parametrize("turns", range(2, 12))  # before, it may be in the middle of an accept
+async def test_who_hangs_up_before_the_answer_is_no_trouble(path: Path, turns: int) -> None:
+    """At whatever moment the daemon then ends: nothing is left that asyncio complains of."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    control = Control(path, VERBS, ACTS)
+    control.take()
+    for _ in range(5):  # they ask, and have gone before anybody reads it
+        with socket.socket(socket.AF_UNIX) as impatient:
+            impatient.connect(str(path))
+            impatient.sendall(b'{"version": 1, "verb": "status"}\n' * 2)
+    control.serve()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await control.close()
+    gc.collect()
+    assert complaints == []
 
 
 def listening(path: Path) -> socket.socket:
