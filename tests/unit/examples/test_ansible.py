@@ -18,6 +18,7 @@ def test_ansible_takes_it(box: Sandbox) -> None:
     assert {"left", "right"} <= set(told.split())
 
 
+@pytest.mark.lab  # it takes ten seconds to start
 def test_ansible_lint_takes_it(box: Sandbox) -> None:
     assert box.do(["ansible-lint", "--offline", "--strict", "-q", str(EXAMPLES / "ansible")]).strip() == ""
 
