@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from failoverd import drivers, log
+from failoverd import log
 from failoverd.core import machine
 from failoverd.core.events import (
     Alarm,
@@ -53,6 +53,7 @@ from failoverd.daemon.store import Store
 from failoverd.daemon.track import TrackFiles
 from failoverd.daemon.truth import Inquiry
 from failoverd.daemon.vip import VipWatch
+from failoverd.drivers.notebook import notebook
 
 _log = log.get("service")
 
@@ -84,7 +85,7 @@ class Service:
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
-        drivers.remember_in(settings.runtime_dir / "drivers")
+        notebook.directory = settings.runtime_dir / "drivers"
         self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
 

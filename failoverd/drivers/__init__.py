@@ -2,7 +2,7 @@
 
 A driver is one file here, or one folder: it observes one kind of resource, activates and deactivates it, and says which
 commands that takes. It never decides. The modules named in DOORS are no drivers but what drivers go through: to
-processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes.
+processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes, and to the notebook.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from failoverd.core.model import Observation, ResourceSpec, Verb
 
 #: Modules beside the drivers that are doors, not drivers.
-DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "pipe", "stream", "systemd"})
+DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "notebook", "pipe", "stream", "systemd"})
 
 
 class DriverError(Exception):
@@ -73,20 +72,6 @@ class Accepts(Protocol):
 #: Follows the things of one driver as they change, until it is cancelled: calls its argument with the `subject` of the
 #: driver that should look again, or with None for all of them.
 Watch = Callable[[Callable[[str | None], None]], Awaitable[None]]
-
-_memory = Path("/run/failoverd/drivers")
-
-
-def remember_in(directory: Path) -> None:
-    """Where drivers keep what must outlive a reload or a restart of the daemon, and not a boot."""
-    global _memory  # noqa: PLW0603 # it is a place, as /run is
-    _memory = directory
-
-
-def memory_dir() -> Path:
-    """The directory for it, made if it is not there. OSError when it cannot be."""
-    _memory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _memory
 
 
 def option(doc: str, **rules: Any) -> Any:

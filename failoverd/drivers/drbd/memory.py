@@ -16,17 +16,13 @@ What cannot be known from here, and is served without a question where no quorum
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from failoverd import drivers, log
+from failoverd import log
 from failoverd.drivers.drbd.status import PRIMARY, Resource
+from failoverd.drivers.notebook import notebook
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _HEARD = "drbd.heard"
 _log = log.get("drbd")
 
@@ -123,7 +119,7 @@ def stale(memory: Memory, now: float, stale_after: float) -> Loss | None:
 
 def load(name: str) -> Memory:
     """What is remembered of the resource; nothing when there is no file of this boot."""
-    kept = _read(f"drbd-{name}.json")
+    kept = notebook.read(f"drbd-{name}.json")
     if kept is None:
         return Memory()
     try:
@@ -141,52 +137,22 @@ def load(name: str) -> Memory:
 
 def save(name: str, memory: Memory) -> bool:
     """Remember it. A file that cannot be written is False, and logged: what DRBD does must go on."""
-    return _write(f"drbd-{name}.json", {**dataclasses.asdict(memory), "met": sorted(memory.met)})
+    return notebook.write(f"drbd-{name}.json", {**dataclasses.asdict(memory), "met": sorted(memory.met)})
 
 
 def names() -> frozenset[str]:
     """The resources of which something is remembered."""
-    try:
-        files = drivers.memory_dir().glob("drbd-*.json")
-        return frozenset(file.name.removeprefix("drbd-").removesuffix(".json") for file in files)
-    except OSError:
-        return frozenset()
+    files = notebook.files("drbd-*.json")
+    return frozenset(file.removeprefix("drbd-").removesuffix(".json") for file in files)
 
 
 def heard(name: str) -> float:
     """Until when the memory of the resource is known to have been true: seen then, or followed until then."""
-    kept = _read(_HEARD)
+    kept = notebook.read(_HEARD)
     followed = float(kept["at"]) if kept is not None else 0.0
     return max(load(name).at, followed)
 
 
 def hear(now: float) -> None:
     """All that is remembered is true at `now`, because every change since would have been told."""
-    _write(_HEARD, {"at": now})
-
-
-def _read(file: str) -> dict[str, Any] | None:
-    try:
-        kept = json.loads((drivers.memory_dir() / file).read_text(encoding="utf-8"))
-        return kept if kept["boot"] == _boot() else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        _log.error("what was remembered cannot be read", file=file, reason=repr(error))
-        return None
-
-
-def _write(file: str, content: dict[str, Any]) -> bool:
-    try:
-        path = drivers.memory_dir() / file
-        new = path.with_name(f".{file}.new")
-        new.write_text(json.dumps({"boot": _boot(), **content}), encoding="utf-8")
-        os.replace(new, path)  # noqa: PTH105 # as it is called in the manual
-    except OSError as error:
-        _log.error("it cannot be remembered", file=file, reason=repr(error))
-        return False
-    return True
-
-
-def _boot() -> str:
-    return _BOOT.read_text(encoding="ascii").strip()
+    notebook.write(_HEARD, {"at": now})

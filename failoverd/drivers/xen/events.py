@@ -21,33 +21,44 @@ LONGEST_PAUSE = 60.0
 
 _log = log.get("xen")
 _files: dict[str, str] = {}
-_sleepers: set[asyncio.Event] = set()
-_count = 0
+
+
+class Bell:
+    """Wakes who waits for something to happen to a domain."""
+
+    def __init__(self) -> None:
+        #: How often anything happened to any domain, as far as that was heard. Ask before a look, and `pause` after it.
+        self.count = 0
+        self._sleepers: set[asyncio.Event] = set()
+
+    def ring(self) -> None:
+        """Something happened."""
+        self.count += 1
+        for sleeper in self._sleepers:
+            sleeper.set()
+
+    async def pause(self, seconds: float, since: int | None = None) -> bool:
+        """Wait until something happens (`since` that count: or has already): True; or for `seconds`."""
+        if since is not None and self.count != since:
+            return True
+        happened = asyncio.Event()
+        self._sleepers.add(happened)
+        try:
+            async with asyncio.timeout(seconds):
+                return await happened.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._sleepers.discard(happened)
+
+
+#: The one bell of this process, as there is one Xen.
+bell = Bell()
 
 
 def know(name: str, file: str) -> None:
     """From now on, what happens to the domain `name` is told as a change of `file`."""
     _files[name] = file
-
-
-def count() -> int:
-    """How often anything happened to any domain, as far as that was heard. Ask before a look, and `pause` after it."""
-    return _count
-
-
-async def pause(seconds: float, since: int | None = None) -> bool:
-    """Wait until something happened to any domain (`since` that count: or has already): True; or for `seconds`."""
-    if since is not None and _count != since:
-        return True
-    happened = asyncio.Event()
-    _sleepers.add(happened)
-    try:
-        async with asyncio.timeout(seconds):
-            return await happened.wait()
-    except TimeoutError:
-        return False
-    finally:
-        _sleepers.discard(happened)
 
 
 async def listed(timeout: float = PATIENCE) -> tuple[domain.Domain, ...]:
@@ -74,20 +85,13 @@ async def watch(changed: Callable[[str | None], None]) -> None:
                 while True:
                     await lines.next()
                     rest = SHORTEST_PAUSE
-                    _wake()
+                    bell.ring()
                     before = await _tell(before, changed)
         except stream.Ended as ended:
             _log.warning("xenstore is not watched", reason=ended.reason, again_in=rest)
         changed(None)
         await asyncio.sleep(rest)
         rest = min(2 * rest, LONGEST_PAUSE)
-
-
-def _wake() -> None:
-    global _count  # noqa: PLW0603 # there is one Xen
-    _count += 1
-    for sleeper in _sleepers:
-        sleeper.set()
 
 
 async def _tell(before: Mapping[str, object], changed: Callable[[str | None], None]) -> Mapping[str, object]:

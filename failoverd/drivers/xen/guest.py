@@ -68,7 +68,7 @@ class Guest:
             seen = await self._observe()
             if seen.level is not Level.UNKNOWN or time.monotonic() > until:
                 return seen
-            await events.pause(PAUSE)
+            await events.bell.pause(PAUSE)
 
     async def activate(self) -> str | None:
         """Create it, unless it runs. What is left of an earlier one is cleaned up first."""
@@ -137,7 +137,7 @@ class Guest:
         destroyed: set[int] = set()
         rest = PAUSE
         while True:
-            before = events.count()
+            before = events.bell.count
             try:
                 sight = await self._eye.look(PATIENCE)
                 said = f"{it.name}: {sight}; see xl list and /var/log/xen/xl-{it.name}.log"
@@ -168,13 +168,13 @@ class Guest:
             if time.monotonic() > until:
                 self._hungry = True
                 raise Refused(missing)
-            await events.pause(LONGEST_PAUSE)
+            await events.bell.pause(LONGEST_PAUSE)
 
     async def _until_gone(self, act: _Act, until: float) -> str | None:
         """Look and `act` until it is gone: None; or what it still is when the time is up."""
         rest = PAUSE
         while True:
-            before = events.count()
+            before = events.bell.count
             left = max(until - time.monotonic(), 1.0)
             try:
                 sight = await self._eye.look(min(left / 3, PATIENCE))  # a look that hangs must leave time to act
@@ -233,7 +233,7 @@ class Guest:
 
 async def _rest(seconds: float, before: int, until: float = float("inf")) -> float:
     """Wait a little, or until more than `before` happened to any domain; how long to wait the next time."""
-    happened = await events.pause(min(seconds, max(until - time.monotonic(), 0.0)), before)
+    happened = await events.bell.pause(min(seconds, max(until - time.monotonic(), 0.0)), before)
     return PAUSE if happened else min(1.5 * seconds, LONGEST_PAUSE)
 
 

@@ -7,13 +7,12 @@ domain for absent that may be there under no name or another, or in the next mom
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from failoverd.drivers import DriverError, Refused, memory_dir
+from failoverd.drivers import DriverError, Refused
+from failoverd.drivers.notebook import notebook
 from failoverd.drivers.xen import events, keeper
 from failoverd.drivers.xen.config import File
 from failoverd.drivers.xen.domain import Condition, Domain
@@ -93,19 +92,13 @@ class Eye:
 
     def _recall(self) -> None:
         """What was kept by an earlier daemon of this boot, if it could."""
-        try:
-            it = json.loads((memory_dir() / self._memory).read_text(encoding="utf-8"))
+        it = notebook.read(self._memory) or {}
+        if {"name", "uuid"} <= it.keys():
             self.name, self._uuid = str(it["name"]), str(it["uuid"])
-        except (OSError, ValueError, LookupError, TypeError):
-            pass
 
     def _keep(self, name: str, uuid: str) -> None:
         """Remember it, over a restart of the daemon too if that can be."""
         if uuid == self._uuid:
             return
         self._uuid = uuid
-        with contextlib.suppress(OSError):
-            path = memory_dir() / self._memory
-            new = path.with_suffix(".new")
-            new.write_text(json.dumps({"name": name, "uuid": uuid}), encoding="utf-8")
-            new.replace(path)
+        notebook.write(self._memory, {"name": name, "uuid": uuid})

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from failoverd import drivers
 from failoverd.drivers.drbd import driver, follow, look
 from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.drbds import FakeDrbd
 
 
@@ -32,11 +32,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(autouse=True)
-def directory(tmp_path: Path) -> Iterator[Path]:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where things are remembered."""
-    drivers.remember_in(tmp_path / "memory")
-    yield tmp_path / "memory"
-    drivers.remember_in(Path("/run/failoverd/drivers"))
+    monkeypatch.setattr(notebook, "directory", tmp_path / "memory")
+    return tmp_path / "memory"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from failoverd.drivers import Refused, drbd
 from failoverd.drivers.drbd import events, look, status
 from failoverd.drivers.drbd.driver import Drbd
 from failoverd.drivers.drbd.status import Resource
+from tests.unit.drivers.scripted import Programs
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/drbd"
 NINE = RECORDINGS / "drbd-9.2"
@@ -24,24 +26,11 @@ SHOW = "show vpn"
 PRIMARY_9 = "primary vpn"
 PRIMARY_8 = "primary 0"
 
-DRBDSETUP = r"""#!/bin/sh
-cd "${0%/*}/said" || exit 98
-echo "$*" >>../told
-key=$(printf %s "$*" | tr ' /' '__')
-if [ "$key" = events2 ]; then
+FOLLOWED = """\
+if [ "$key" = drbdsetup_events2 ]; then
     cat ../dump 2>/dev/null && exec cat ../changes
     exit 97
-fi
-for answer in "$key".*.sh; do break; done
-if [ ! -e "$answer" ]; then
-    echo "nobody expected: $*" >&2
-    exit 99
-fi
-set -- "$key".*.sh
-script=$(cat "$1")
-[ $# -eq 1 ] || rm "$1"
-eval "$script"
-"""
+fi"""
 
 
 def recorded(state: Path, node: str, name: str = "vpn") -> Resource | None:
@@ -65,29 +54,19 @@ def live(path: Path) -> list[str]:
     return [line.partition(" ")[2] for line in path.read_text().splitlines()]
 
 
-class FakeDrbd:
-    """A drbdsetup on PATH. What it says is scripted for each command line; the last of several answers stays."""
+class FakeDrbd(Programs):
+    """A drbdsetup on PATH; its command lines are without its name."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._said = directory / "said"
-        self._said.mkdir(parents=True)
-        self._number = 0
-        (directory / "drbdsetup").write_text(DRBDSETUP)
-        (directory / "drbdsetup").chmod(0o755)
+        super().__init__(directory, "drbdsetup", before=FOLLOWED)
         os.mkfifo(directory / "changes")
         self._changes = -1
 
-    def script(self, argv: str, script: str) -> None:
-        """Have ``drbdsetup ARGV`` run `script`."""
-        self._number += 1
-        key = argv.replace(" ", "_").replace("/", "_")
-        (self._said / f"{key}.{self._number:04}.sh").write_text(script)
+    def script(self, command: str, script: str) -> None:
+        super().script(f"drbdsetup {command}", script)
 
-    def forget(self, argv: str) -> None:
-        """What was scripted for it is no more."""
-        for answer in self._said.glob(argv.replace(" ", "_") + ".*.sh"):
-            answer.unlink()
+    def forget(self, command: str) -> None:
+        super().forget(f"drbdsetup {command}")
 
     def answer(self, argv: str, stdout: str = "", stderr: str = "", code: int = 0) -> None:
         self.script(argv, f"cat <<'END'\n{stdout}\nEND\ncat >&2 <<'END'\n{stderr}\nEND\nexit {code}")
@@ -111,9 +90,7 @@ class FakeDrbd:
 
     @property
     def told(self) -> list[str]:
-        """The command lines that it was given, in order."""
-        path = self.directory / "told"
-        return path.read_text().splitlines() if path.exists() else []
+        return [line.removeprefix("drbdsetup ") for line in super().told]
 
     def begin(self, dump: list[str]) -> None:
         """The stream that is begun next has this dump, and goes on with what `change` says."""
@@ -132,9 +109,9 @@ class FakeDrbd:
             self._changes = -1
 
 
-def make(spec: ResourceSpec = SPEC, **keys: object) -> Drbd:
-    options = {"resource": "vpn", "connect_grace": 0} | keys
-    return drbd.make(drbd.Options(**options), spec)  # type: ignore[arg-type]
+def make(spec: ResourceSpec = SPEC, **keys: Any) -> Drbd:
+    options: dict[str, Any] = {"resource": "vpn", "connect_grace": 0} | keys
+    return drbd.make(drbd.Options(**options), spec)
 
 
 def eight(state: Path, node: str) -> None:

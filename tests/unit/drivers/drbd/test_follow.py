@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from failoverd import drivers
 from failoverd.drivers.drbd import follow, look
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
+from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.conftest import Clock
 from tests.unit.drivers.drbd.drbds import EIGHT, NINE, FakeDrbd, live
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def watching() -> AsyncIterator[list[str | None]]:
-    """The names that were told to have changed."""
-    changed: list[str | None] = []
-    task = asyncio.create_task(follow.watch(changed.append))
-    try:
-        yield changed
-        assert not task.done()
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+from tests.unit.drivers.scripted import until, watching
 
 
 def parts(path: Path) -> tuple[list[str], list[str]]:
@@ -47,7 +26,7 @@ def parts(path: Path) -> tuple[list[str], list[str]]:
 async def test_changes_are_told_by_name(fake: FakeDrbd) -> None:
     dump, changes = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         for line in changes:
             fake.change(line)
@@ -60,7 +39,7 @@ async def test_noise_is_no_change(fake: FakeDrbd) -> None:
     dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
     peer = "name:vpn peer-node-id:0 conn-name:left"
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         fake.change(f"change peer-device {peer} volume:0", f"call helper {peer} helper:disconnected")
         fake.change(f"change peer-device {peer} volume:0 done:47.5")
@@ -72,7 +51,7 @@ async def test_noise_is_no_change(fake: FakeDrbd) -> None:
 async def test_the_bell_rings_for_who_waits(fake: FakeDrbd) -> None:
     dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         with follow.bell.listening("vpn") as mine, follow.bell.listening("web") as others:
             fake.change("change resource name:vpn role:Primary")
@@ -82,7 +61,7 @@ async def test_the_bell_rings_for_who_waits(fake: FakeDrbd) -> None:
 
 async def test_a_stream_that_ends_is_begun_again_and_all_may_have_changed(fake: FakeDrbd) -> None:
     dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: len(fake.told) > 2)
         assert set(changed) == {None}
         before = len(changed)
@@ -98,7 +77,7 @@ async def test_a_stream_that_ends_is_begun_again_and_all_may_have_changed(fake: 
 async def test_a_stream_that_is_not_understood_is_begun_again(fake: FakeDrbd, line: str) -> None:
     dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         fake.change(line)
         await until(lambda: changed[:3] == [None, None, None] and len(fake.told) > 1)  # the end, and the next dump
@@ -111,7 +90,7 @@ async def test_without_the_module_nothing_is_started(fake: FakeDrbd) -> None:
     look.PROC.unlink()
     dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         for _ in range(10):
             await asyncio.sleep(0.01)
         assert fake.told == []
@@ -122,14 +101,14 @@ async def test_without_the_module_nothing_is_started(fake: FakeDrbd) -> None:
 async def test_a_stream_that_says_nothing_is_given_up(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "DUMP", 0.1)
     fake.begin([])
-    async with watching():
+    async with watching(follow.watch):
         await until(lambda: len(fake.told) > 1)
 
 
 async def test_the_loss_of_the_primary_is_remembered(fake: FakeDrbd, clock: Clock) -> None:
     dump, changes = parts(EIGHT / "live-events2/left-killed.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         assert memories.load("web").primary == (0, "peer")
         clock.now = 1004
@@ -147,18 +126,18 @@ async def test_the_loss_of_the_primary_is_remembered(fake: FakeDrbd, clock: Cloc
 async def test_a_loss_while_nobody_followed_is_as_old_as_the_last_sight(fake: FakeDrbd, clock: Clock) -> None:
     dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
     fake.end()
     clock.now = 1300
     fake.begin((EIGHT / "left-killed/right.events2-now.txt").read_text().splitlines())
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
     loss = memories.load("web").loss
     assert loss is not None
     assert loss.since == 1000
     clock.now = 1400
-    async with watching() as changed:  # and once more: nothing is reset
+    async with watching(follow.watch) as changed:  # and once more: nothing is reset
         await until(lambda: changed == [None])
     assert memories.load("web").loss == loss
 
@@ -166,7 +145,7 @@ async def test_a_loss_while_nobody_followed_is_as_old_as_the_last_sight(fake: Fa
 async def test_a_resource_that_went_down_while_nobody_followed(fake: FakeDrbd, clock: Clock) -> None:
     memories.save("web", Memory(at=900, up=1, met=frozenset({0}), primary=(0, "peer")))
     fake.begin(["exists -"])
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
     memory = memories.load("web")
     assert memory.loss is not None
@@ -180,7 +159,7 @@ async def test_a_quiet_stream_is_known_to_be_there(
     monkeypatch.setattr(follow, "PULSE", 0.05)
     dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         clock.now = 1000.08
         await until(lambda: memories.heard("web") == 1000.08)
@@ -200,7 +179,7 @@ async def test_a_primary_that_came_and_went_while_the_daemon_was_stopped(fake: F
     dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
     fake.begin([line.replace("role:Primary", "role:Secondary") for line in dump])
     peer = "change connection name:web peer-node-id:0 conn-name:peer"
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         assert memories.load("web").primary is None
         clock.now = 5000
@@ -215,7 +194,7 @@ async def test_a_primary_that_demotes_itself_and_leaves_at_once_is_not_lost(fake
     dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
     fake.begin(dump)
     peer = "change connection name:web peer-node-id:0 conn-name:peer"
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         assert memories.load("web").primary == (0, "peer")
         fake.change(f"{peer} role:Secondary", f"{peer} connection:TearDown role:Unknown")
@@ -223,12 +202,14 @@ async def test_a_primary_that_demotes_itself_and_leaves_at_once_is_not_lost(fake
     assert memories.load("web").loss is None
 
 
-async def test_a_directory_that_is_not_there_does_not_stop_it(fake: FakeDrbd, tmp_path: Path) -> None:
+async def test_a_directory_that_is_not_there_does_not_stop_it(
+    fake: FakeDrbd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    drivers.remember_in(tmp_path / "file")
+    monkeypatch.setattr(notebook, "directory", tmp_path / "file")
     dump, changes = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         fake.change(*changes)
         await until(lambda: {"vpn", "web"} <= set(changed))
@@ -238,7 +219,7 @@ async def test_a_directory_that_is_not_there_does_not_stop_it(fake: FakeDrbd, tm
 async def test_every_recorded_stream_is_followed(fake: FakeDrbd, path: Path) -> None:
     dump, changes = parts(path)
     fake.begin(dump)
-    async with watching() as changed:
+    async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         skipped = [line for line in changes if line.startswith("- skipped")]
         fake.change(*changes, "create resource name:end role:Secondary suspended:no")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failoverd import drivers
 from failoverd.drivers.drbd import events, judge
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbd.status import Resource
+from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.drbds import EIGHT, NINE, live, up
 
 HERE = up(EIGHT / "primary-on-left", "right")
@@ -205,9 +205,9 @@ def test_half_a_file_is_no_memory(directory: Path) -> None:
     assert memories.load("vpn") == Memory()
 
 
-def test_a_directory_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    drivers.remember_in(tmp_path / "file")
+    monkeypatch.setattr(notebook, "directory", tmp_path / "file")
     memories.save("vpn", Memory())
     assert memories.load("vpn") == Memory()
     assert memories.names() == frozenset()

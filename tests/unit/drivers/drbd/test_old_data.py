@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
-from failoverd import drivers
 from failoverd.core.model import Verb
 from failoverd.drivers import DriverError
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
+from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.conftest import Clock
 from tests.unit.drivers.drbd.drbds import (
     EIGHT,
@@ -27,8 +28,8 @@ from tests.unit.drivers.drbd.drbds import (
 )
 
 
-def lost(since: float, name: str = "vpn", **more: object) -> None:
-    loss = Loss(peer=0, name="left", since=since, wall=time.time() - 60, **more)  # type: ignore[arg-type]
+def lost(since: float, name: str = "vpn", **more: Any) -> None:
+    loss = Loss(peer=0, name="left", since=since, wall=time.time() - 60, **more)
     memories.save(name, Memory(at=since, up=since - 500, met=frozenset({0}), loss=loss))
 
 
@@ -181,7 +182,7 @@ async def test_what_cannot_be_recorded_is_not_accepted(cut_off: FakeDrbd, clock:
     lost(clock.now - 62)
     driver = make()
     reason = await refused(driver)
-    (drivers.memory_dir() / ".drbd-vpn.json.new").mkdir()
+    (notebook.directory / ".drbd-vpn.json.new").mkdir()
     with pytest.raises(DriverError, match="cannot be remembered that this is accepted"):
         await driver.accept("root")
     assert await refused(driver) == reason

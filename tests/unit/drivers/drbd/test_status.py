@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -299,9 +300,9 @@ def test_a_line_that_says_nothing_new_changes_nothing(line: str) -> None:
     assert fold.resource("vpn") == before
 
 
-def judged(parse: object, text: str, name: str) -> Level:
+def judged(parse: Callable[[str, str], Resource | None], text: str, name: str) -> Level:
     try:
-        view = parse(text, name)  # type: ignore[operator]
+        view = parse(text, name)
     except Garbled:
         return Level.UNKNOWN
     return judge.level(view) if isinstance(view, Resource) else Level.STANDBY

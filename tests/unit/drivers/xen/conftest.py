@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from failoverd import drivers
 from failoverd.core.model import ResourceSpec
+from failoverd.drivers.notebook import notebook
 from failoverd.drivers.xen import Options, config, events, guest, keeper, make
 from failoverd.drivers.xen.guest import Guest
 from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
@@ -20,18 +19,17 @@ ON_DRBD = PLAIN.replace("/dev/vdb", "/dev/drbd0").replace("/dev/vdc", "/dev/drbd
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeXen]:
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(guest, "PAUSE", 0.01)
     monkeypatch.setattr(guest, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(guest, "SETTLING", 0.1)
     monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
     monkeypatch.setattr(events, "_files", {})
-    drivers.remember_in(tmp_path / "memory")
+    monkeypatch.setattr(notebook, "directory", tmp_path / "memory")
     fake = FakeXen(tmp_path / "bin")
     fake.transcript("xl info", "info")
-    yield fake
-    drivers.remember_in(Path("/run/failoverd/drivers"))
+    return fake
 
 
 @pytest.fixture(autouse=True)

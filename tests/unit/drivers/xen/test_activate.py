@@ -11,8 +11,9 @@ from failoverd.core.model import Level, Verb
 from failoverd.drivers import DriverError, Refused
 from failoverd.drivers.xen import Options, config, disk, guest
 from failoverd.drivers.xen.guest import Guest
+from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import ON_DRBD, quick
-from tests.unit.drivers.xen.xens import DRBD, FakeProcesses, FakeXen, recorded, table, until
+from tests.unit.drivers.xen.xens import DRBD, FakeProcesses, FakeXen, recorded, table
 
 EVENTS = "drbdsetup events2 --now"
 

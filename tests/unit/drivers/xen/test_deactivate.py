@@ -14,8 +14,9 @@ from failoverd.core.model import Level
 from failoverd.drivers import DriverError, command
 from failoverd.drivers.xen import guest
 from failoverd.drivers.xen.guest import Guest
+from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import quick
-from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded, table, until
+from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded, table
 
 
 @pytest.fixture(autouse=True)

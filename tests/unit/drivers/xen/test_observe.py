@@ -10,8 +10,9 @@ import pytest
 from failoverd.core.model import Level, Observation
 from failoverd.drivers.xen import config, guest, look
 from failoverd.drivers.xen.guest import Guest
+from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import PLAIN, quick
-from tests.unit.drivers.xen.xens import UUID, FakeProcesses, FakeXen, recorded, table, until
+from tests.unit.drivers.xen.xens import UUID, FakeProcesses, FakeXen, recorded, table
 
 OTHER = "11111111-16ee-4220-8844-4b1a58d15981"
 
@@ -98,7 +99,6 @@ async def test_a_new_name_hides_nothing_even_from_a_new_daemon(fake: FakeXen, we
 
 
 async def test_memory_that_cannot_be_kept_is_no_harm(fake: FakeXen, web: Guest, cfg: str, tmp_path: Path) -> None:
-    (tmp_path / "memory").rmdir()
     (tmp_path / "memory").touch()
     await known(web, fake)
     fake.show(table("absent"))

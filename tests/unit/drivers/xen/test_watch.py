@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from failoverd import drivers
 from failoverd.drivers.xen import events
 from failoverd.drivers.xen.guest import Guest
-from tests.unit.drivers.xen.xens import RECORDINGS, FakeXen, table, until
+from tests.unit.drivers.scripted import until, watching
+from tests.unit.drivers.xen.xens import RECORDINGS, FakeXen, table
 
 WATCH = "xenstore-watch @introduceDomain @releaseDomain"
 
@@ -43,20 +43,6 @@ def xenstore(fake: FakeXen, monkeypatch: pytest.MonkeyPatch) -> Iterator[Xenstor
     xenstore.close()
 
 
-@contextlib.asynccontextmanager
-async def watching() -> AsyncIterator[list[str | None]]:
-    """The subjects that were told to have changed."""
-    changed: list[str | None] = []
-    task = asyncio.create_task(events.watch(changed.append))
-    try:
-        yield changed
-        assert not task.done()
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 def test_the_daemon_finds_it() -> None:
     found = drivers.find("xen")
     assert found.watch is events.watch
@@ -66,7 +52,7 @@ def test_the_daemon_finds_it() -> None:
 async def test_a_guest_that_crashes_is_told_at_once(fake: FakeXen, web: Guest, cfg: str, xenstore: Xenstore) -> None:
     fake.show(table("running"))
     await web.observe()
-    async with watching() as changed:
+    async with watching(events.watch) as changed:
         xenstore.tell(*(RECORDINGS / "watch.txt").read_text().splitlines()[:2])
         await until(lambda: changed == [cfg])
         fake.show(table("crashed"))
@@ -80,7 +66,7 @@ async def test_a_guest_that_crashes_is_told_at_once(fake: FakeXen, web: Guest, c
 async def test_what_happens_to_others_is_no_change(fake: FakeXen, web: Guest, cfg: str, xenstore: Xenstore) -> None:
     fake.show(table("running"))
     await web.observe()
-    async with watching() as changed:
+    async with watching(events.watch) as changed:
         xenstore.tell("@introduceDomain")
         await until(lambda: changed == [cfg])
         before = fake.told.count("xl list -v")
@@ -100,7 +86,7 @@ def other(state: str, *, only: bool = False) -> str:
 async def test_one_that_rebooted_has_changed(fake: FakeXen, web: Guest, cfg: str, xenstore: Xenstore) -> None:
     fake.show(table("running"))
     await web.observe()
-    async with watching() as changed:
+    async with watching(events.watch) as changed:
         xenstore.tell("@introduceDomain")
         await until(lambda: changed == [cfg])
         fake.show(table("rebooted", id=8))
@@ -109,7 +95,7 @@ async def test_one_that_rebooted_has_changed(fake: FakeXen, web: Guest, cfg: str
 
 
 async def test_nothing_is_asked_while_nothing_happens(fake: FakeXen, xenstore: Xenstore) -> None:
-    async with watching() as changed:
+    async with watching(events.watch) as changed:
         xenstore.tell("@introduceDomain")
         await until(lambda: "xl list -v" in fake.told)
         told = len(fake.told)
@@ -124,7 +110,7 @@ async def test_when_it_cannot_be_seen_anything_may_have_changed(
 ) -> None:
     fake.show(table("running"))
     await web.observe()
-    async with watching() as changed:
+    async with watching(events.watch) as changed:
         xenstore.tell("@introduceDomain")
         await until(lambda: changed == [cfg])
         fake.listed("exit 1")
@@ -141,20 +127,20 @@ async def test_a_watch_that_ends_is_begun_again_and_all_may_have_changed(
     monkeypatch.setattr(events, "SHORTEST_PAUSE", 0.02)
     monkeypatch.setattr(events, "LONGEST_PAUSE", 0.1)
     fake.answer(WATCH, "", "xs_open: Connection refused", 1)
-    async with watching() as changed:
+    async with watching(events.watch) as changed:
         await until(lambda: fake.told.count(WATCH) >= 3)
     assert set(changed) == {None}
 
 
 async def test_who_waits_is_woken(fake: FakeXen, xenstore: Xenstore) -> None:
-    async with watching():
-        before = events.count()
-        waiting = asyncio.create_task(events.pause(60))
+    async with watching(events.watch):
+        before = events.bell.count
+        waiting = asyncio.create_task(events.bell.pause(60))
         await until(lambda: WATCH in fake.told)
         xenstore.tell("@releaseDomain")
         assert await asyncio.wait_for(waiting, 30) is True
-        assert await events.pause(60, before) is True
-    assert await events.pause(0.01) is False
+        assert await events.bell.pause(60, before) is True
+    assert await events.bell.pause(0.01) is False
 
 
 async def test_what_happens_between_a_look_and_a_pause_is_not_missed(
@@ -170,7 +156,7 @@ async def test_what_happens_between_a_look_and_a_pause_is_not_missed(
         f"mv ../absent ../table.sh; n=$({count}); echo @releaseDomain >../events\n"
         f'while [ "$({count})" = "$n" ]; do sleep 0.01; done',
     )
-    async with watching():
+    async with watching(events.watch):
         xenstore.tell("@introduceDomain")
         await until(lambda: "xl list -v" in fake.told)
         await asyncio.wait_for(web.deactivate(), 15)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.unit.drivers.scripted import Programs
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/xen/xl-4.17"
 DRBD = Path(__file__).resolve().parents[3] / "recordings/drbd"
@@ -14,24 +14,10 @@ DRBD = Path(__file__).resolve().parents[3] / "recordings/drbd"
 #: The domain of every recorded table is called web here, and has this UUID.
 UUID = "2abfb27d-16ee-4220-8844-4b1a58d15981"
 
-PROGRAM = r"""#!/bin/sh
-cd "${0%/*}/said" || exit 98
-set -- "${0##*/}" "$@"
-echo "$*" >>../told
-key=$(printf %s "$*" | tr ' /' '__')
+LISTING = """\
 if [ "$key" = xl_list_-v ]; then
     . ../table.sh
-fi
-for answer in "$key".*.sh; do break; done
-if [ ! -e "$answer" ]; then
-    echo "nobody expected: $*" >&2
-    exit 99
-fi
-set -- "$key".*.sh
-script=$(cat "$1")
-[ $# -eq 1 ] || rm "$1"
-eval "$script"
-"""
+fi"""
 
 
 def recorded(name: str) -> tuple[str, str, int]:
@@ -54,36 +40,12 @@ def table(state: str, *, id: int = 7, name: str | None = None, uuid: str = UUID)
     return row.sub(renamed, output)
 
 
-async def until(true: Callable[[], object]) -> None:
-    """Wait for it. TimeoutError when it does not come."""
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
-class FakeXen:
-    """Programs on PATH. What each says is scripted for its command line; the last of several answers stays."""
+class FakeXen(Programs):
+    """Xen's programs, and drbdsetup."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._said = directory / "said"
-        self._said.mkdir(parents=True)
-        self._number = 0
-        for program in ("xl", "drbdsetup", "xenstore-watch"):
-            (directory / program).write_text(PROGRAM)
-            (directory / program).chmod(0o755)
+        super().__init__(directory, "xl", "drbdsetup", "xenstore-watch", before=LISTING)
         self.show(table("absent"))
-
-    def script(self, argv: str, script: str) -> None:
-        """Have it run `script`."""
-        self._number += 1
-        key = argv.replace(" ", "_").replace("/", "_")
-        (self._said / f"{key}.{self._number:04}.sh").write_text(script)
-
-    def forget(self, argv: str) -> None:
-        """What was scripted for it is no more."""
-        for answer in self._said.glob(argv.replace(" ", "_").replace("/", "_") + ".*.sh"):
-            answer.unlink()
 
     def answer(self, argv: str, stdout: str = "", stderr: str = "", code: int = 0, *, then: str | None = None) -> None:
         """Have it answer; and from `then` on, a table, be what xl lists."""
@@ -107,12 +69,6 @@ class FakeXen:
         """From now on, listing runs this."""
         (self.directory / "table.new").write_text(script)
         (self.directory / "table.new").rename(self.directory / "table.sh")
-
-    @property
-    def told(self) -> list[str]:
-        """The command lines that they were given, in order."""
-        path = self.directory / "told"
-        return path.read_text().splitlines() if path.exists() else []
 
     @property
     def deeds(self) -> list[str]:

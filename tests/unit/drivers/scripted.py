@@ -1,0 +1,80 @@
+"""Programs that say what a test scripted, and fail on everything else; and how to wait for what a driver notices."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from failoverd.drivers import Watch
+
+# `%s`: what a program does before it looks for its script; $key is its command line.
+_PROGRAM = r"""#!/bin/sh
+cd "${0%%/*}/said" || exit 98
+set -- "${0##*/}" "$@"
+echo "$*" >>../told
+key=$(printf %%s "$*" | tr ' /' '__')
+%s
+for answer in "$key".*.sh; do break; done
+if [ ! -e "$answer" ]; then
+    echo "nobody expected: $*" >&2
+    exit 99
+fi
+set -- "$key".*.sh
+script=$(cat "$1")
+[ $# -eq 1 ] || rm "$1"
+eval "$script"
+"""
+
+
+class Programs:
+    """Programs in `directory`. What each says is scripted for its command line; the last of several answers stays."""
+
+    def __init__(self, directory: Path, *names: str, before: str) -> None:
+        self.directory = directory
+        self._said = directory / "said"
+        self._said.mkdir(parents=True)
+        self._number = 0
+        for name in names:
+            (directory / name).write_text(_PROGRAM % before)
+            (directory / name).chmod(0o755)
+
+    def script(self, command: str, script: str) -> None:
+        """Have it run `script`."""
+        self._number += 1
+        (self._said / f"{_key(command)}.{self._number:04}.sh").write_text(script)
+
+    def forget(self, command: str) -> None:
+        """What was scripted for it is no more."""
+        for answer in self._said.glob(f"{_key(command)}.*.sh"):
+            answer.unlink()
+
+    @property
+    def told(self) -> list[str]:
+        """The command lines that they were given, in order."""
+        path = self.directory / "told"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+def _key(command: str) -> str:
+    return command.replace(" ", "_").replace("/", "_")
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for it. TimeoutError when it does not come."""
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def watching(watch: Watch) -> AsyncIterator[list[str | None]]:
+    """The subjects that a driver's watch told to have changed; it goes on until the end."""
+    changed: list[str | None] = []
+    task = asyncio.ensure_future(watch(changed.append))
+    try:
+        yield changed
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
