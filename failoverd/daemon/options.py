@@ -75,7 +75,7 @@ class ResourceOptions:
         default="hold",
         enum=["hold", "release"],
     )
-    restart: RestartOptions | None = option(  # noqa: RUF009 # it is a field, as the others are
+    restart: RestartOptions | None = option(
         "how often what ends by itself is started again; without it, for ever. More than that is a failure",
         default=None,
     )

@@ -22,6 +22,7 @@ from failoverd.core.model import (
     OnRefused,
     Outcome,
     Phase,
+    ResourceSpec,
     Restart,
     Target,
     Verb,
@@ -33,9 +34,9 @@ from tests.unit.core.world import World, config, resource
 DISK, GUEST = ("VI_1", "disk"), ("VI_1", "guest")
 
 
-def master(*resources: object, settle: bool = True, take_back_after: float | None = None) -> World:
+def master(*resources: ResourceSpec, settle: bool = True, take_back_after: float | None = None) -> World:
     """A node that keepalived has just made MASTER."""
-    world = World(config=config(*resources, take_back_after=take_back_after))  # type: ignore[arg-type]
+    world = World(config=config(*resources, take_back_after=take_back_after))
     world.say(VrrpState.BACKUP)
     world.settle()
     world.say(VrrpState.MASTER)
