@@ -61,11 +61,11 @@ netlab: .venv/made
 	$(PYTEST) -m lab tests/lab tests/unit/examples
 
 vmlab: .venv/made deb
-	sh tests/vmlab/packages.sh
+	sh tests/packages.sh vmlab
 	$(PYTEST) -m 'vmlab and not guests' tests/vmlab
 
 lab: .venv/made deb
-	sh tests/vmlab/packages.sh
+	sh tests/packages.sh vmlab
 	$(PYTEST) -m guests tests/vmlab
 
 bench: .venv/made

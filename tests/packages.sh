@@ -16,6 +16,9 @@ packages="
 [ "${1:-}" != package ] || packages="build-essential debhelper dh-python pybuild-plugin-pyproject python3-all python3-argcomplete
     python3-jsonschema python3-psutil python3-pydbus python3-pyroute2 python3-rich python3-setuptools python3-structlog
     python3-systemd scdoc lintian mmdebstrap"
+# What the laboratory of virtual machines needs.
+[ "${1:-}" != vmlab ] || packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs openssh-client xz-utils debian-archive-keyring
+    iproute2 iputils-ping util-linux"
 daemons="keepalived bird frr drbd haproxy puppet"
 
 missing=""

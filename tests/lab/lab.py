@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from . import told, units, vrrp, waiting, wire
@@ -30,7 +30,7 @@ from .profiles import (
     ProfileName,
     Source,
 )
-from .run import new_run, remove_dead_runs
+from .run import end_as_by_ctrl_c, new_run, remove_dead_runs
 from .upstream import Upstream
 
 T = TypeVar("T")
@@ -89,9 +89,7 @@ class Lab:
         if missing:
             raise RuntimeError(f"the laboratory needs {', '.join(missing)}")
         atexit.register(self.close)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _interrupt)
+        end_as_by_ctrl_c()
         try:
             remove_dead_runs()
             self.run.make()
@@ -276,8 +274,3 @@ def missing_requirements() -> list[str]:
 
 def _sockets(directory: str, names: list[str]) -> set[str]:
     return {name for name in names if (Path(directory) / name).is_socket()}
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """Make a signal end the program as Ctrl-C does: through every `with`, and pytest's teardown."""
-    raise KeyboardInterrupt(signal.Signals(number).name)

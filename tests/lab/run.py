@@ -10,11 +10,13 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from .waiting import wait_for
 
@@ -132,3 +134,14 @@ def _populated(cgroup: Path) -> bool:
         return "populated 1" in (cgroup / "cgroup.events").read_text(encoding="ascii")
     except OSError:
         return False
+
+
+def end_as_by_ctrl_c() -> None:
+    """Have SIGTERM and SIGHUP end this program as Ctrl-C does: through every `with`, and pytest's teardown."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)

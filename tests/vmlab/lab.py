@@ -9,11 +9,11 @@ next laboratory that starts.
 
 import signal
 from collections.abc import Mapping
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from tests.lab import wire
-from tests.lab.run import new_run, remove_dead_runs
+from tests.lab.run import end_as_by_ctrl_c, new_run, remove_dead_runs
 
 from . import qemu
 from .machine import Hardware, Machine
@@ -32,9 +32,7 @@ class VmLab:
         self._networks = sorted({network for hardware in machines.values() for network in hardware.networks})
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _interrupt)
+        end_as_by_ctrl_c()
         try:
             remove_dead_runs()
             self.run.make()
@@ -84,8 +82,3 @@ class VmLab:
             )
             wire.ip(f"address add {address} dev eth{index}", f"link set eth{index} up", netns=namespace)
         return namespace
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """Make a signal end the program as Ctrl-C does: through every `with`, and pytest's teardown."""
-    raise KeyboardInterrupt(signal.Signals(number).name)

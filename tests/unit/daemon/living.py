@@ -103,6 +103,11 @@ class Living:
             self.process.wait(PATIENCE)
             self.process = None
 
+    def reload(self) -> None:
+        """What `systemctl reload` does in the end."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
     def hook(self, state: str, name: str = "VI_1", kind: str = "INSTANCE") -> None:
         """What keepalived runs."""
         subprocess.run([HOOK, "--runtime-dir", self.run_dir, kind, name, state, "150"], check=True, timeout=PATIENCE)

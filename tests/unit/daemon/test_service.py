@@ -381,8 +381,7 @@ def test_drift_is_mended_after_a_reload(chain: Living) -> None:
     chain.hook("MASTER")
     chain.until("active")
     (chain.things / "route").unlink()
-    assert chain.process is not None
-    chain.process.send_signal(signal.SIGHUP)
+    chain.reload()
     wait_for("the route is back", (chain.things / "route").exists)
     chain.until("active")
 
@@ -392,8 +391,7 @@ def test_a_bad_file_leaves_the_running_configuration_in_force(chain: Living) -> 
     chain.hook("MASTER")
     chain.until("active")
     chain.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\n')
-    assert chain.process is not None
-    chain.process.send_signal(signal.SIGHUP)
+    chain.reload()
     wait_for("it says so", lambda: "the one in force stays" in chain.log.read_text())
     assert 'did you mean \\"vips\\"' in chain.log.read_text()
     assert set(chain.instance_status()["resources"]) == {"disk", "guest", "route"}
@@ -406,8 +404,7 @@ def test_a_reload_that_would_follow_nothing_is_refused(chain: Living) -> None:
     chain.hook("MASTER")
     chain.until("active")
     chain.config.write_text("# everything is commented out\n")
-    assert chain.process is not None
-    chain.process.send_signal(signal.SIGHUP)
+    chain.reload()
     wait_for("it says so", lambda: "follows nothing any more" in chain.log.read_text())
     assert chain.instance_status()["phase"] == "active"
 
@@ -416,8 +413,7 @@ def test_a_reload_follows_a_new_instance(chain: Living) -> None:
     chain.start()
     chain.instance("VI_2")
     chain.resource("extra", instance="VI_2")
-    assert chain.process is not None
-    chain.process.send_signal(signal.SIGHUP)
+    chain.reload()
     wait_for("it is there", lambda: "VI_2" in chain.status()["instances"])
     chain.hook("MASTER", "VI_2")
     chain.until("active", "VI_2")
