@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -116,6 +117,33 @@ class Daemon(Living):
             if connection.recv(16) != b"ok\n":
                 raise RuntimeError("failoverd did not acknowledge an event")
         return at
+
+    @property
+    def proc(self) -> Path:
+        """Its directory in /proc."""
+        assert self.process is not None
+        return Path(f"/proc/{self.process.pid}")
+
+    def wake_ups(self) -> int:
+        """How often a thread of it has gone to sleep since its start, which is how often it was woken up."""
+        found = (task.read_text(encoding="utf-8") for task in self.proc.glob("task/*/status"))
+        return sum(
+            int(count)
+            for text in found
+            for count in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)
+        )
+
+    def await_calm(self, seconds: float) -> None:
+        """Wait until no thread of it has been woken up for so long."""
+        give_up = time.monotonic() + PATIENCE
+        before, since = self.wake_ups(), time.monotonic()
+        while time.monotonic() < since + seconds:
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"failoverd does not come to rest within {PATIENCE:g} s")
+            select.select([], [], [], seconds / 4)
+            now = self.wake_ups()
+            if now != before:
+                before, since = now, time.monotonic()
 
     def close(self) -> None:
         """End it, and remove all that it had."""

@@ -7,17 +7,18 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.lab import wait_for
 
 from .daemon import Daemon
 from .row import Row, median
 
 _STARTS = 8
 _LIBRARIES = "pyroute2, psutil, structlog, pydbus, systemd"
-#: Seconds that it is let to come to rest, and the least that it is watched for.
-_REST = 5.0
+#: Seconds in which nothing happens any more before it is watched, and the least that it is watched for.
+_REST = 1.0
 _WATCH = 30.0
 _LARGEST = 60.0
 
@@ -67,8 +68,9 @@ class Idle:
                 daemon.start()
                 daemon.say("BACKUP")
             self._stack = stack.pop_all()
-        time.sleep(_REST)
-        self._before = {name: _wake_ups(daemon) for name, daemon in self._daemons.items()}
+        for daemon in self._daemons.values():
+            daemon.await_calm(_REST)
+        self._before = {name: daemon.wake_ups() for name, daemon in self._daemons.items()}
         self._since = time.monotonic()
         return self
 
@@ -79,9 +81,9 @@ class Idle:
 
     def rows(self) -> list[Row]:
         """What was counted since the entry, for which half a minute has to have passed."""
-        time.sleep(max(0.0, self._since + _WATCH - time.monotonic()))
+        wait_for("it has been watched long enough", lambda: time.monotonic() >= self._since + _WATCH, within=2 * _WATCH)
         minutes = (time.monotonic() - self._since) / 60
-        rate = {name: (_wake_ups(d) - self._before[name]) / minutes for name, d in self._daemons.items()}
+        rate = {name: (d.wake_ups() - self._before[name]) / minutes for name, d in self._daemons.items()}
         size = _resident(self._daemons["usual"])
         library = _resident_after_imports()
         return [
@@ -102,21 +104,8 @@ class Idle:
         ]
 
 
-def _process(daemon: Daemon) -> Path:
-    assert daemon.process is not None
-    return Path(f"/proc/{daemon.process.pid}")
-
-
-def _wake_ups(daemon: Daemon) -> int:
-    """How often a thread of the daemon has gone to sleep since its start, which is how often it was woken up."""
-    found = (task.read_text(encoding="utf-8") for task in _process(daemon).glob("task/*/status"))
-    return sum(
-        int(count) for text in found for count in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)
-    )
-
-
 def _resident(daemon: Daemon) -> float:
-    return _megabytes((_process(daemon) / "status").read_text(encoding="utf-8"))
+    return _megabytes((daemon.proc / "status").read_text(encoding="utf-8"))
 
 
 def _megabytes(status: str) -> float:

@@ -23,7 +23,7 @@ _WIDES = 2
 _WIDE_SECONDS = 1.0
 #: IN_OPEN of <sys/inotify.h>.
 _OPEN = 0x20
-#: Seconds of rest before an event: they come to a daemon that sleeps.
+#: Seconds in which nothing happened before an event: it comes to a daemon that sleeps.
 _REST = 0.01
 
 WORDS = {"active": "MASTER", "standby": "BACKUP"}
@@ -55,12 +55,12 @@ def first_command() -> list[Row]:
             for number in range(_FIRST):
                 phase = "standby" if number % 2 else "active"
                 watch.read()
-                time.sleep(_REST)
+                daemon.await_calm(_REST)
                 said = speak(WORDS[phase])
                 found.append((_opened(watch) - said) / 1e6)
                 daemon.await_phase(phase)
                 watch.read()
-                time.sleep(_REST)
+                daemon.await_calm(_REST)
                 started = time.monotonic_ns()
                 pid = os.posix_spawn(touch, [touch, str(daemon.things / "other")], os.environ)
                 theirs.append((_opened(watch) - started) / 1e6)

@@ -26,8 +26,8 @@ _SIDES: tuple[Agent, Agent] = ("failoverd", "script")
 #: Seconds that a change of metric may take, and between two questions.
 _WITHIN = 10.0
 _AGAIN = 0.001
-#: Seconds until a node that lost mastership has said and heard all that it has to.
-_REST = 0.3
+#: What failoverd is at a state of keepalived's.
+_PHASES = {"MASTER": "active", "BACKUP": "standby"}
 
 
 def by_hand() -> list[Row]:
@@ -49,13 +49,16 @@ def by_hand() -> list[Row]:
                 ("BACKUP", STANDBY_METRIC),
             ] * _BY_HAND:
                 for node, command in commands.items():
-                    time.sleep(_REST / 3)
-                    stdin = shells[node].stdin
+                    stdin, stdout = shells[node].stdin, shells[node].stdout
                     assert stdin is not None
+                    assert stdout is not None
                     started = time.monotonic_ns()
-                    stdin.write(f"{command} INSTANCE VI_1 {state} 150 >/dev/null\n".encode())
+                    stdin.write(f"{command} INSTANCE VI_1 {state} 150 >/dev/null; echo\n".encode())
                     stdin.flush()
                     seen = _await_metric(lab, node, metric)
+                    stdout.readline()  # it has ended
+                    if node is lab.right:
+                        lab.wait_for_phase("right", _PHASES[state])
                     if state == "MASTER":
                         times[node].append((seen - started) / 1e6)
         ours, theirs = times.values()
@@ -82,7 +85,7 @@ def failovers() -> list[Row]:
 def _failover(lab: Lab, old: Node, new: Node) -> float:
     addresses = Addresses(lab.run.netns(new.name))
     try:
-        time.sleep(_REST)
+        lab.wait_until_hears_master(new.name)
         addresses.forget()
         # It takes a second to end, and the VIP moves at its beginning.
         stopping = subprocess.Popen(old.inside(["systemctl", "stop", "keepalived.service"]))
@@ -112,9 +115,7 @@ def _await_metric(lab: Lab, node: Node, metric: int) -> int:
 @contextlib.contextmanager
 def _shell(node: Node) -> Iterator[subprocess.Popen[bytes]]:
     """A shell that runs in the node and does what it is told."""
-    shell = subprocess.Popen(
-        node.inside(["env", "-C", "/", "/bin/sh"]), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
+    shell = subprocess.Popen(node.inside(["env", "-C", "/", "/bin/sh"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield shell
     finally:
