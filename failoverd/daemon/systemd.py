@@ -44,9 +44,15 @@ def watchdog() -> float | None:
 
 
 def sockets() -> dict[str, socket.socket]:
-    """The listening sockets that systemd passed, by the name of their file (a socket unit names all alike)."""
+    """The listening sockets that systemd passed, by the name of their file (a socket unit names all alike).
+
+    A FIFO is among them only so that systemd keeps it open; the intake opens it by itself, as it does without systemd.
+    """
     found: dict[str, socket.socket] = {}
     for descriptor in daemon.listen_fds():
+        if daemon.is_fifo(descriptor):
+            os.close(descriptor)
+            continue
         passed = socket.socket(fileno=descriptor)
         passed.setblocking(False)
         found[Path(passed.getsockname()).name] = passed

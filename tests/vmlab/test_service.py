@@ -239,14 +239,19 @@ def test_events_for_a_daemon_that_is_down_start_it_and_none_is_lost(failoverd: S
 
 
 def test_what_keepalived_says_as_it_stops_is_kept_for_a_daemon_that_is_down(failoverd: Service) -> None:
-    failoverd.become_active()
+    failoverd.become_standby()
     machine = failoverd.machine
-    machine.run(["systemctl", "stop", UNIT], within=SOON)
     # Debian's unit kills its hooks with keepalived: what it wrote into the FIFO is all that there may be.
+    machine.sh("sed -i.hooked '/notify \"/d' /etc/keepalived/keepalived.conf")
+    failoverd.become_active()
+    machine.run(["systemctl", "stop", UNIT], within=SOON)
     machine.run(["systemctl", "stop", "keepalived.service"], within=SOON)
-    machine.run(["systemctl", "start", UNIT], within=SOON)
+    machine.sh("mv /etc/keepalived/keepalived.conf.hooked /etc/keepalived/keepalived.conf")
+
+    failoverd.wait_for_property("ActiveState", "active")
     failoverd.wait_for_phase("standby")
-    assert failoverd.recorded("VI_1")[-1]["state"] == "STOP"
+    newest = failoverd.recorded("VI_1")[-1]
+    assert (newest["state"], newest["source"]) == ("STOP", "fifo")
 
 
 def test_a_rebooting_master_stops_keepalived_then_its_resources_and_then_failoverd(failoverd: Service) -> None:

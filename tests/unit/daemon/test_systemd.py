@@ -85,6 +85,8 @@ print(sorted((name, s.getblocking()) for name, s in systemd.sockets().items()))
 
 
 def test_passed_sockets_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    fifo = tmp_path / "keepalived.fifo"
+    os.mkfifo(fifo)
     listening = []
     for name in ("notify.sock", "control.sock"):
         made = socket.socket(socket.AF_UNIX)
@@ -92,11 +94,12 @@ def test_passed_sockets_are_told_apart_by_their_files(tmp_path: Path) -> None:
         made.listen()
         listening.append(made)
     script = (
-        f'export LISTEN_PID=$$; exec "{sys.executable}" -c "$0" 3<&{listening[0].fileno()} 4<&{listening[1].fileno()}'
+        f'export LISTEN_PID=$$; exec "{sys.executable}" -c "$0"'
+        f" 3<&{listening[0].fileno()} 4<&{listening[1].fileno()} 5<>{fifo}"
     )
     ended = subprocess.run(
         ["bash", "-c", script, PASSED],
-        env={**os.environ, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "failoverd.socket:failoverd.socket"},
+        env={**os.environ, "LISTEN_FDS": "3", "LISTEN_FDNAMES": ":".join(["failoverd.socket"] * 3)},
         pass_fds=[made.fileno() for made in listening],
         capture_output=True,
         text=True,
