@@ -154,6 +154,7 @@ class ResourceSpec:
     `restart`: None where what ends by itself is started again for ever.
     """
 
+    instance: str
     name: str
     driver: str
     needs: frozenset[str] = frozenset()

@@ -183,6 +183,7 @@ class _Instance:
         here = {name: o for name, o in common.items() if o.nodes is None or node in o.nodes}
         specs = {
             name: ResourceSpec(
+                instance=self.name,
                 name=name,
                 driver=o.driver,
                 needs=frozenset(o.needs),

@@ -8,6 +8,7 @@ in either direction; give up data; or promote data that is not, as far as can be
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from failoverd.core.model import ResourceSpec
@@ -56,6 +57,6 @@ def make(options: Options, spec: ResourceSpec) -> Drbd:
     limits = Limits(
         connect_grace=options.connect_grace,
         stale_after=options.stale_after,
-        remedy=f"run: failoverctl accept INSTANCE {spec.name}",
+        remedy="run: " + shlex.join(("failoverctl", "accept", spec.instance, spec.name)),
     )
     return Drbd(options.resource, limits, spec)

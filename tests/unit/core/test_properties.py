@@ -36,6 +36,7 @@ def resources(draw: st.DrawFn) -> dict[str, ResourceSpec]:
     for name in "abcde"[: draw(st.integers(0, 5))]:
         needs = draw(st.frozensets(st.sampled_from(sorted(made)))) if made else frozenset()
         made[name] = ResourceSpec(
+            instance="VI_1",
             name=name,
             driver="exec",
             needs=needs,

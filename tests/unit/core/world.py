@@ -49,7 +49,7 @@ Key = tuple[str, str]
 
 
 def resource(name: str, *needs: str, **options: object) -> ResourceSpec:
-    return ResourceSpec(name=name, driver="exec", needs=frozenset(needs), **options)  # type: ignore[arg-type]
+    return ResourceSpec(instance="VI_1", name=name, driver="exec", needs=frozenset(needs), **options)  # type: ignore[arg-type]
 
 
 def config(

@@ -80,7 +80,7 @@ class RealBird:
         options = bird.Options(
             symbol=symbol, active=active, standby=standby, include=str(self.include), socket=str(self.socket), **more
         )
-        return bird.make(options, ResourceSpec(name="prefix", driver="bird"))
+        return bird.make(options, ResourceSpec(instance="VI_1", name="prefix", driver="bird"))
 
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(

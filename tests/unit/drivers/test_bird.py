@@ -272,7 +272,7 @@ async def test_a_directory_that_is_not_there(real: RealBird) -> None:
         symbol="failover_metric", active=100, standby=300, include="/nonexistent/f.conf", socket=str(real.socket)
     )
     with pytest.raises(DriverError, match=r"cannot be written.*is its directory there"):
-        await bird.make(options, ResourceSpec(name="prefix", driver="bird")).activate()
+        await bird.make(options, ResourceSpec(instance="VI_1", name="prefix", driver="bird")).activate()
 
 
 @contextlib.asynccontextmanager
@@ -389,7 +389,7 @@ def test_there_are_recordings() -> None:
 
 def test_commands_are_pasteable() -> None:
     options = bird.Options(symbol="m", active=1, standby=3, protocol="up-1", prefix="2001:db8::/32")
-    driver = bird.make(options, ResourceSpec(name="prefix", driver="bird"))
+    driver = bird.make(options, ResourceSpec(instance="VI_1", name="prefix", driver="bird"))
     assert driver.commands(Verb.ACTIVATE) == (
         "sed -i 's/^define m = .*/define m = 1;/' /etc/bird/failoverd.conf",
         "birdc configure check",

@@ -103,7 +103,9 @@ async def systemd(bus: tuple[Path, asyncio.subprocess.Process]) -> AsyncIterator
 
 
 def make(name: str, stop_timeout: float = 10) -> Driver:
-    return unit.make(unit.Options(unit=name), ResourceSpec(name="web", driver="unit", stop_timeout=stop_timeout))
+    return unit.make(
+        unit.Options(unit=name), ResourceSpec(instance="VI_1", name="web", driver="unit", stop_timeout=stop_timeout)
+    )
 
 
 @pytest.mark.usefixtures("systemd")

@@ -9,7 +9,7 @@ from failoverd.core.model import Level, ResourceSpec, Verb
 from failoverd.drivers import DriverError
 from failoverd.drivers import exec as driver
 
-SPEC = ResourceSpec(name="thing", driver="exec")
+SPEC = ResourceSpec(instance="VI_1", name="thing", driver="exec")
 
 
 def thing(**argvs: tuple[str, ...]) -> driver.Exec:

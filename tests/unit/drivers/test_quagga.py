@@ -14,7 +14,7 @@ import pytest
 from failoverd.core.model import Level, ResourceSpec, Verb
 from failoverd.drivers import Driver, DriverError, command, quagga
 
-SPEC = ResourceSpec(name="routing", driver="quagga", stop_timeout=20)
+SPEC = ResourceSpec(instance="VI_1", name="routing", driver="quagga", stop_timeout=20)
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings/frr"
 BGP = {"mode": "metric", "route_map": "UP 10", "active": 100, "standby": 300}
 OSPF = {"mode": "metric", "interface": "eth0", "active": 100, "standby": 300}

@@ -19,7 +19,7 @@ RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/drbd"
 NINE = RECORDINGS / "drbd-9.2"
 EIGHT = RECORDINGS / "drbd-8.4"
 
-SPEC = ResourceSpec(name="vpn-disk", driver="drbd", timeout=0.9, stop_timeout=0.6)
+SPEC = ResourceSpec(instance="VI_1", name="vpn-disk", driver="drbd", timeout=0.9, stop_timeout=0.6)
 STATUS = "status --json vpn"
 EVENTS = "events2 --now vpn"
 SHOW = "show vpn"

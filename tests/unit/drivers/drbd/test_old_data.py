@@ -49,7 +49,7 @@ async def test_old_data_is_refused_in_words(cut_off: FakeDrbd, clock: Clock) -> 
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - 60))[:6]
     reason = await refused(driver)
     assert reason.startswith(f"the data here is 62 s old: replication to the Primary (left) was down since {since}")
-    assert reason.endswith("bring it back, or run: failoverctl accept INSTANCE vpn-disk")
+    assert reason.endswith("bring it back, or run: failoverctl accept VI_1 vpn-disk")
     assert actions(cut_off) == []
     clock.now += 300
     assert await refused(driver) == reason  # how old it was when mastership came here

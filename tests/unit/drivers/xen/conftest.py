@@ -51,9 +51,14 @@ def cfg(tmp_path: Path, fake: FakeXen) -> str:
 @pytest.fixture
 def web(cfg: str) -> Guest:
     """The driver of web. Its times are such that no test waits for one that does not want to."""
-    return make(Options(config=cfg), ResourceSpec(name="web", driver="xen", timeout=40.0, stop_timeout=20.0))
+    return make(
+        Options(config=cfg), ResourceSpec(instance="VI_1", name="web", driver="xen", timeout=40.0, stop_timeout=20.0)
+    )
 
 
 def quick(cfg: str, *, timeout: float = 0.6, stop_timeout: float = 0.4) -> Guest:
     """The driver of web, for what is not to succeed."""
-    return make(Options(config=cfg), ResourceSpec(name="web", driver="xen", timeout=timeout, stop_timeout=stop_timeout))
+    return make(
+        Options(config=cfg),
+        ResourceSpec(instance="VI_1", name="web", driver="xen", timeout=timeout, stop_timeout=stop_timeout),
+    )
