@@ -148,12 +148,15 @@ class _Connection:
     """One connection to the system bus, made at the first use and again after it was lost.
 
     Everything that begins with ``_on`` and every function handed to `_there` runs in GLib's thread, and only
-    there are `_bus`, `_jobs` and `_early` touched.
+    there are `_bus`, `_ever`, `_jobs` and `_early` touched.
     """
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._bus: Any = None
+        # A connection is never let go. As its last reference goes, with Python's lock held, GLib waits for a lock that
+        # the thread which receives may have while it waits for Python's: all would stand still for ever.
+        self._ever: list[Any] = []
         self._jobs: dict[str, list[concurrent.futures.Future[str]]] = {}  # systemd joins a job that is there already
         self._asking = 0
         self._early: dict[str, str] = {}
@@ -175,7 +178,7 @@ class _Connection:
     def _there(self, what: Callable[[], None]) -> None:
         """Run `what` once in GLib's thread."""
         if self._thread is None:
-            self._thread = threading.Thread(target=GLib.MainLoop().run, name="glib", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="glib", daemon=True)
             self._thread.start()
 
         def once() -> bool:
@@ -183,6 +186,10 @@ class _Connection:
             return False
 
         GLib.idle_add(once, priority=GLib.PRIORITY_DEFAULT)
+
+    def _run(self) -> None:
+        """GLib's thread. It lives as long as the process, and so does what this object holds, even at the very end."""
+        GLib.MainLoop().run()
 
     def _send(self, answer: concurrent.futures.Future[Any], where: _Object, method: str, arguments: Any) -> None:
         def on_answer(connection: Any, result: Any) -> None:
@@ -209,6 +216,7 @@ class _Connection:
             self._bus = pydbus.connect(Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM, None))
         except GLib.Error as error:
             raise NoBus(f"no system bus ({error.message}); is dbus.service running?") from error
+        self._ever.append(self._bus.con)
         self._bus.con.connect("closed", self._on_closed)
         self._bus.subscribe(
             sender=SYSTEMD, iface=_MANAGER[2], signal="JobRemoved", object=_MANAGER[1], signal_fired=self._on_removed

@@ -1,10 +1,12 @@
 """The door to D-Bus on a private bus: a stand-in for systemd, and a real keepalived."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import tempfile
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -278,3 +280,16 @@ def test_commands() -> None:
 def test_what_is_no_unit_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"expected e\.g\."):
         make(name)
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_a_connection_is_never_let_go(bus: tuple[Path, asyncio.subprocess.Process]) -> None:
+    # To let one go stops the whole process where something is being received; see `_ever`.
+    await dbus.unit_state("late.service")
+    lost = weakref.ref(dbus._connection._bus.con)
+    await ended(bus[1])
+    async with asyncio.timeout(10):
+        while dbus._connection._bus is not None:
+            await asyncio.sleep(0.01)
+    gc.collect()
+    assert lost() is not None
