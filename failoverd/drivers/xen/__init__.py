@@ -1,8 +1,8 @@
 """A Xen guest: created on the MASTER with ``xl create``, shut down everywhere else.
 
-From the outside in: guest.py has the two verbs, look.py what there is of a domain (domain.py reads Xen's table of
-them, keeper.py finds the xl that may start one), config.py and disk.py what must be so before one is created, and
-events.py notices what happens to them.
+From the outside in: guest.py has the two verbs, look.py what there is of a domain (listing.py asks for all of them,
+domain.py reads the answer, keeper.py finds the xl that may start one), config.py and disk.py what must be so before
+one is created, and events.py notices what happens to them.
 """
 
 from __future__ import annotations

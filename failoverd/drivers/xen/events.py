@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from failoverd import log
-from failoverd.drivers import DriverError, command, stream
-from failoverd.drivers.xen import domain
-from failoverd.drivers.xen.config import PATIENCE
+from failoverd.drivers import DriverError, stream
+from failoverd.drivers.xen.listing import listing
 
 COMMAND = ("xenstore-watch", "@introduceDomain", "@releaseDomain")
 
@@ -61,20 +60,6 @@ def know(name: str, file: str) -> None:
     _files[name] = file
 
 
-async def listed(timeout: float = PATIENCE) -> tuple[domain.Domain, ...]:
-    """All domains. DriverError when they cannot be seen, completely and for certain, within `timeout` seconds."""
-    done = await command.run(("xl", "list", "-v"), timeout=timeout)
-    if done.returncode != 0:
-        said = domain.why(done.stderr) or f"exit status {done.returncode}"
-        raise DriverError(f"xl list: {said}")
-    if len(done.stdout) >= command.KEPT:
-        raise DriverError("xl list: more domains than failoverd reads")
-    try:
-        return domain.parse(done.stdout)
-    except ValueError as error:
-        raise DriverError(str(error)) from error
-
-
 async def watch(changed: Callable[[str | None], None]) -> None:
     """Call `changed` with the configuration file of each domain that something happened to, for ever."""
     rest = SHORTEST_PAUSE
@@ -97,7 +82,7 @@ async def watch(changed: Callable[[str | None], None]) -> None:
 async def _tell(before: Mapping[str, object], changed: Callable[[str | None], None]) -> Mapping[str, object]:
     """Tell what differs from `before`; what is there now. When it cannot be seen, anything may differ."""
     try:
-        domains = await listed()
+        domains = await listing.read()
     except DriverError:
         changed(None)
         return {}

@@ -16,6 +16,7 @@ from failoverd.drivers.notebook import notebook
 from failoverd.drivers.xen import events, keeper
 from failoverd.drivers.xen.config import File
 from failoverd.drivers.xen.domain import Condition, Domain
+from failoverd.drivers.xen.listing import listing
 
 #: A domain that will do nothing any more but be destroyed, unless an xl is at work on it.
 _CORPSES = frozenset({Condition.CRASHED, Condition.SHUT_DOWN, Condition.REBOOTING, Condition.UNBORN})
@@ -68,7 +69,7 @@ class Eye:
             nameless = error
         if self.name is not None:
             events.know(self.name, self._path)
-        guests = [it for it in await events.listed(max(deadline - time.monotonic(), 0.1)) if it.id != 0]
+        guests = [it for it in await listing.read(max(deadline - time.monotonic(), 0.1)) if it.id != 0]
         if self.name is None and guests:
             raise DriverError(f"{nameless}: which domain it is cannot be told")
         return self._seen(guests)
