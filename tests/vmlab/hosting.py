@@ -4,6 +4,7 @@
 two, so there `web` is on left and right, and `vpn` on left and center: each has what the other may not start.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tests.lab.profiles import ACTIVE_METRIC, HOSTING, NODE_AS, PRIORITY, STANDBY_METRIC, UPSTREAM_ADDRESS, UPSTREAM_AS
@@ -50,13 +51,13 @@ def networks(node: str) -> dict[str, str]:
     return {"service": f"{_PUBLIC.format(number)}/24", "replication": f"{_REPLICATION.format(number)}/24"}
 
 
-def files(generation: int) -> dict[str, str]:
+def files(generation: int, guests: Collection[Guest] = tuple(GUESTS.values())) -> dict[str, str]:
     """Every file that is configured, by its path; `generation` of DRBD: 8 or 9."""
     found = {
-        "/etc/keepalived/keepalived.conf": _keepalived(),
+        "/etc/keepalived/keepalived.conf": keepalived(),
         "/etc/bird/bird.conf": _BIRD,
         "/etc/bird/failoverd.conf": f"define failover_metric = {STANDBY_METRIC};\n",
-        "/etc/failoverd/failoverd.toml": failoverd(generation),
+        "/etc/failoverd/failoverd.toml": failoverd(generation, guests),
         "/etc/drbd.d/global_common.conf": _DRBD_COMMON,
         "/etc/systemd/system/vmlab-bridge.service": _BRIDGE_UNIT,
         "/etc/systemd/system/vmlab-sampler.service": _SAMPLER_UNIT,
@@ -64,13 +65,14 @@ def files(generation: int) -> dict[str, str]:
         "/etc/systemd/system/failoverd.service.d/vmlab.conf": _FAILOVERD_SERVICE,
         "/etc/systemd/system/systemd-udev-trigger.service.d/vmlab.conf": _UDEV_TRIGGER,
     }
-    for guest in GUESTS.values():
+    for guest in guests:
         found[f"/etc/drbd.d/{guest.name}.res"] = _drbd(guest, generation)
         found[f"/etc/xen/{guest.name}.cfg"] = domain(guest)
     return found
 
 
-def _keepalived() -> str:
+def keepalived(follower: str = 'notify "/usr/libexec/failoverd/notify"') -> str:
+    """keepalived.conf; `follower` is how it tells who follows it."""
     priorities = "\n".join(f"    @{node} priority {priority}" for node, priority in PRIORITY.items())
     return f"""global_defs {{
     script_user root
@@ -97,7 +99,7 @@ vrrp_instance {INSTANCE} {{
     virtual_ipaddress {{
         {VIP}/32
     }}
-    notify "/usr/libexec/failoverd/notify"
+    {follower}
 }}
 """
 
@@ -184,6 +186,7 @@ ramdisk = "/srv/guest/initrd.img"
 extra = "console=hvc0 quiet {" ".join(extra)}"
 memory = 96
 vcpus = 1
+cpu_weight = 8
 disk = ["format=raw,vdev=xvda,access=rw,script=/usr/local/lib/vmlab/xen-block,target=/dev/drbd{guest.minor}"]
 vif = ["mac=00:16:3e:00:00:{guest.number:02x},bridge={BRIDGE},script=/usr/local/lib/vmlab/xen-vif"]
 on_poweroff = "destroy"
@@ -192,7 +195,7 @@ on_crash = "destroy"
 """
 
 
-def failoverd(generation: int, *, timeout: str = "90s") -> str:
+def failoverd(generation: int, guests: Collection[Guest] = tuple(GUESTS.values()), *, timeout: str = "90s") -> str:
     """failoverd.toml; `timeout` is that of every activation but bird's."""
     text = f"""[instance.{INSTANCE}]
 vips = ["{VIP}/32"]
@@ -204,7 +207,7 @@ symbol = "failover_metric"
 active = {ACTIVE_METRIC}
 standby = {STANDBY_METRIC}
 """
-    for guest in GUESTS.values():
+    for guest in guests:
         nodes = ", ".join(f'"{node}"' for node in guest.nodes[generation])
         text += f"""
 [instance.{INSTANCE}.resource.{guest.name}-disk]
