@@ -7,8 +7,8 @@ and addresses only, since all begin as one machine that was configured before (t
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +84,17 @@ class Hypervisor(Service):
         """What its guest is told from its next start on (see site/guest-init)."""
         self.machine.write(f"/etc/xen/{guest}.cfg", hosting.domain(hosting.GUESTS[guest], *words))
 
+    @contextmanager
+    def wrapped(self, tool: str, word: str, script: str) -> Iterator[None]:
+        """While it lasts, `tool` with `word` among its words is a shell script instead; `$real` is the tool."""
+        wrapper, real = f"/usr/local/sbin/{tool}", f"/usr/sbin/{tool}"
+        case = f'case " $* " in *" {word} "*) {script} ;; esac'
+        self.machine.write(wrapper, f'#!/bin/sh\nreal={real}\n{case}\nexec "$real" "$@"\n', mode=0o755)
+        try:
+            yield
+        finally:
+            self.machine.run(["rm", wrapper])
+
     def _ask(self, verb: str, **params: Any) -> dict[str, Any]:
         try:
             return client.ask(str(self.machine.control), verb, params, deadline=20.0)
@@ -103,14 +114,15 @@ class Hypervisors:
         """What was lost before was given up by an operator's word (seconds on CLOCK_MONOTONIC)."""
 
     def __enter__(self) -> Self:
+        guests = hosting.GUESTS.values()
         with ExitStack() as stack:
-            model = stack.enter_context(VmLab({"left": template.hardware()}))
+            model = stack.enter_context(VmLab({"left": template.hardware(guests)}))
             model.boot()
-            self.generation = template.configure(model.machines["left"])
+            self.generation = template.configure(model.machines["left"], guests)
             model.machines["left"].shut_down()
             self._lab = stack.enter_context(VmLab({name: _hardware(name, model.machines["left"]) for name in NODES}))
             self.nodes = {name: Hypervisor(machine) for name, machine in self._lab.machines.items()}
-            self._surround()
+            self._surround(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -119,7 +131,7 @@ class Hypervisors:
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def _surround(self) -> None:
+    def _surround(self, stack: ExitStack) -> None:
         run = self._lab.run
         self._lab.add_namespace("upstream", {"service": f"{UPSTREAM_ADDRESS}/24"})
         self._lab.add_namespace("client", {"service": f"{hosting.CLIENT}/24"})
@@ -128,9 +140,11 @@ class Hypervisors:
         self.records = run.work / "records"
         self.records.touch()
         argv = [sys.executable, "-I", "-S", str(_LISTENER), str(self.records), str(hosting.CLIENT_PORT)]
-        subprocess.Popen(
+        listener = subprocess.Popen(
             run.in_cgroup(wire.in_netns(run.netns("client"), argv)), stdin=subprocess.DEVNULL, start_new_session=True
         )
+        stack.callback(listener.wait)
+        stack.callback(listener.kill)
 
     def boot(self, *names: str) -> None:
         """Switch on those named, or all, and wait until they have booted."""
@@ -178,7 +192,7 @@ class Hypervisors:
         moments += [(told.at, f"{guest} tells its first number, {told.number}") for told in numbers[:1]]
         lines = [f"{at - began:7.2f} s  {what}" for at, what in moments]
         for step in self.nodes[heir].last_steps():
-            took = _moment(step["ended"]) - _moment(step["started"])
+            took = moment(step["ended"]) - moment(step["started"])
             lines.append(f"{took:7.2f} s  for: {step['verb']} {step['resource']}: {step['outcome']}")
         return "\n".join(lines)
 
@@ -236,11 +250,13 @@ class Hypervisors:
 
         self.wait("all disks are replicated", replicated)
 
-    def begin(self, master: str = "left") -> None:
-        """All on and well, and `master` is MASTER."""
+    def begin(self, master: str | None = None) -> tuple[Hypervisor, Hypervisor]:
+        """All on and well, and `master` is MASTER (None: left or right, whichever it is); returns it and its heir."""
         off = [name for name, node in self.nodes.items() if not node.machine.alive]
         if off:
             self.boot(*off)
+        if master is None:
+            master = "right" if self.vips() == ["right"] else "left"
         for node in self.nodes.values():
             if node.instance()["phase"] not in ("standby", "active") or node.instance()["released"]:
                 node.machine.run(["failoverctl", "reset", INSTANCE], check=False)
@@ -252,12 +268,24 @@ class Hypervisors:
         for node in self.nodes.values():
             node.start_keepalived()
         self.wait_until_replicated()
+        return self.nodes[master], self.nodes["right" if master == "left" else "left"]
+
+    def hand_over(self, here: Hypervisor, there: Hypervisor) -> None:
+        """By hand, from the MASTER to its heir, until all is well again."""
+        here.stop_keepalived()
+        self.wait_for_master(there.name)
+        here.wait_for_phase("standby")
+        here.start_keepalived()
+        self.wait_until_replicated()
 
 
-def _moment(iso: str) -> float:
+def moment(iso: str) -> float:
+    """A time that failoverd tells, as seconds since 1970."""
     return datetime.fromisoformat(iso).timestamp()
 
 
 def _hardware(name: str, model: Machine) -> Hardware:
     networks = hosting.networks(name)
-    return Hardware(networks=networks, disks=template.DISKS, xen=True, memory=_MEMORY, like=model.directory)
+    return Hardware(
+        networks=networks, disks=template.disks(hosting.GUESTS.values()), xen=True, memory=_MEMORY, like=model.directory
+    )

@@ -29,6 +29,8 @@ _QUICK = ("mitigations=off", "audit=0", "apparmor=0", "loglevel=4", "tsc=reliabl
 _SAME_ADDRESSES = "norandmaps"
 # Each letter on the console of an emulated machine costs time: what fails is told.
 _TERSE = "systemd.show_status=error"
+# The socket of the connection that all commands share, and failoverd's, as it is reached through that.
+_DOOR, _CONTROL = "door", "control"
 # QEMU's user network, by its own defaults.
 _OWN_ADDRESS = "10.0.2.15/24"
 
@@ -224,10 +226,10 @@ class Machine:
         options = {
             "BatchMode": "yes",
             "ConnectTimeout": "3",
-            "ControlPath": str(self.directory / "door"),
+            "ControlPath": str(self.directory / _DOOR),
             "IdentityFile": str(self._image.key),
             "LogLevel": "ERROR",
-            "ServerAliveCountMax": "6",
+            "ServerAliveCountMax": "12",
             "ServerAliveInterval": "5",
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
@@ -238,16 +240,23 @@ class Machine:
     @property
     def control(self) -> Path:
         """failoverd's control socket, as it is reached from here, at no cost to the machine."""
-        return self.directory / "control"
+        self._open()
+        return self.directory / _CONTROL
 
     def _forwarding(self) -> list[str]:
-        return ["-o", "StreamLocalBindUnlink=yes", "-L", f"{self.control}:/run/failoverd/control.sock"]
+        return ["-o", "StreamLocalBindUnlink=yes", "-L", f"{self.directory / _CONTROL}:/run/failoverd/control.sock"]
 
     def _enter(self) -> bool:
         """Open the connection that all commands share, or try to; True when it is there."""
         if not self.alive:
             raise RuntimeError(f"{self.name} is off:\n{self.console()}")
+        self._open()
+        return self._inside()
+
+    def _open(self) -> None:
         if self._door is None or self._door.poll() is not None:
+            # One that was killed leaves it behind, and the next would do without.
+            (self.directory / _DOOR).unlink(missing_ok=True)
             self._door = subprocess.Popen(
                 self._run.in_cgroup([*self._ssh(), *self._forwarding(), "-M", "-N", "root@127.0.0.1"]),
                 stdin=subprocess.DEVNULL,
@@ -255,7 +264,6 @@ class Machine:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        return self._inside()
 
     def _inside(self) -> bool:
         check = [*self._ssh(), "-O", "check", "root@127.0.0.1"]

@@ -6,13 +6,15 @@ each node has the same data and knows it, and nothing has to be synchronised.
 
 import io
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
 from . import hosting
+from .hosting import Guest
 from .machine import Hardware, Machine
 from .service import package
 
-DISKS = {"web": 16, "vpn": 16}
+_MEGABYTES = 16
 _SITE = Path(__file__).with_name("site")
 _SECONDS = 180.0
 _ENABLED = ("failoverd.service", "keepalived", "bird", "drbd", "vmlab-bridge", "vmlab-sampler")
@@ -28,9 +30,10 @@ rm -r own own.img
 
 _MAKE_DISKS = """set -e
 modprobe drbd
-for resource in web vpn; do
+for resource; do
     drbdadm create-md --force $resource
     drbdadm up $resource
+    drbdadm disconnect $resource
     drbdadm primary --force $resource
     dd if=/dev/zero of=$(drbdadm sh-dev $resource) bs=512 count=1 conv=fsync
     drbdadm secondary $resource
@@ -41,16 +44,21 @@ done
 """
 
 
-def hardware() -> Hardware:
+def disks(guests: Collection[Guest]) -> dict[str, int]:
+    """The disks of a machine that may have these guests."""
+    return {guest.name: _MEGABYTES for guest in guests}
+
+
+def hardware(guests: Collection[Guest]) -> Hardware:
     """What it is made of."""
-    return Hardware(networks=hosting.networks("left"), processors=2, disks=DISKS)
+    return Hardware(networks=hosting.networks("left"), processors=2, disks=disks(guests))
 
 
-def configure(machine: Machine) -> int:
+def configure(machine: Machine, guests: Collection[Guest]) -> int:
     """Install and configure all, and return the generation of DRBD."""
     generation = 9 if machine.sh("modprobe drbd && modinfo -F version drbd").startswith("9.") else 8
     deb = package()
-    files = {path: (text.encode(), 0o644) for path, text in hosting.files(generation).items()}
+    files = {path: (text.encode(), 0o644) for path, text in hosting.files(generation, guests).items()}
     files["/usr/local/sbin/vmlab-bridge"] = hosting.BRIDGE_SCRIPT.encode(), 0o755
     for name in ("sampler.py", "xen-block", "xen-vif"):
         files[f"/usr/local/lib/vmlab/{name}"] = (_SITE / name).read_bytes(), 0o755
@@ -59,8 +67,9 @@ def configure(machine: Machine) -> int:
     # Nothing is started by its installation: this machine is configured, and that is all.
     files["/usr/sbin/policy-rc.d"] = b"#!/bin/sh\nexit 101\n", 0o755
     machine.run(["tar", "-C", "/", "-xf", "-"], given=_archive(files))
-    for script in (_PACK_GUEST, "dpkg -i --force-confold /srv/failoverd.deb && rm /usr/sbin/policy-rc.d", _MAKE_DISKS):
+    for script in (_PACK_GUEST, "dpkg -i --force-confold /srv/failoverd.deb && rm /usr/sbin/policy-rc.d"):
         machine.sh(script, within=_SECONDS)
+    machine.run(["sh", "-c", _MAKE_DISKS, "sh", *(guest.name for guest in guests)], within=_SECONDS)
     machine.sh(f"systemctl enable --quiet {' '.join(_ENABLED)}", within=_SECONDS)
     return generation
 
