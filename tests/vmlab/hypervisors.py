@@ -268,6 +268,7 @@ class Hypervisors:
         for node in self.nodes.values():
             node.start_keepalived()
         self.wait_until_replicated()
+        self.wait("all guests tell numbers", self._guests_tell)
         return self.nodes[master], self.nodes["right" if master == "left" else "left"]
 
     def hand_over(self, here: Hypervisor, there: Hypervisor) -> None:
@@ -278,6 +279,11 @@ class Hypervisors:
         here.start_keepalived()
         self.wait_until_replicated()
 
+    def _guests_tell(self) -> bool:
+        told = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES).told
+        guests = {guest for guests in self.domains().values() for guest in guests}
+        return guests <= {each.guest for each in told if each.kind == "ack"}
+
 
 def moment(iso: str) -> float:
     """A time that failoverd tells, as seconds since 1970."""
@@ -285,7 +291,11 @@ def moment(iso: str) -> float:
 
 
 def _hardware(name: str, model: Machine) -> Hardware:
-    networks = hosting.networks(name)
     return Hardware(
-        networks=networks, disks=template.disks(hosting.GUESTS.values()), xen=True, memory=_MEMORY, like=model.directory
+        networks=hosting.networks(name),
+        processors=2,
+        disks=template.disks(hosting.GUESTS.values()),
+        xen=True,
+        memory=_MEMORY,
+        like=model.directory,
     )

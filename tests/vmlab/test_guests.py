@@ -88,18 +88,14 @@ def test_a_master_that_reboots_hands_over_cleanly(lab: Hypervisors) -> None:
 
 
 def test_many_failovers_in_a_row_lose_nothing(lab: Hypervisors) -> None:
-    lab.begin("left")
+    here, there = lab.begin()
     began = time.monotonic()
     lives = len(lab.heard().lives("web"))
-    for number in range(_FAILOVERS):
-        here, there = ("left", "right") if number % 2 == 0 else ("right", "left")
+    for _ in range(_FAILOVERS):
         stopped = time.monotonic()
-        lab.nodes[here].stop_keepalived()
-        lab.wait_for_master(there)
-        lab.nodes[here].wait_for_phase("standby")
-        lab.nodes[here].start_keepalived()
-        lab.wait_until_replicated()
+        lab.hand_over(here, there)
         lab.wait_for_start("web", stopped)
+        here, there = there, here
     heard = lab.heard()
     assert len(heard.lives("web")) == lives + _FAILOVERS
     print(
@@ -119,140 +115,133 @@ def test_the_third_node_serves_what_it_may_and_nothing_else_when_two_are_dead(la
 
 
 def test_a_guest_that_ignores_shutdown_is_destroyed_at_its_deadline(lab: Hypervisors) -> None:
-    lab.begin("right")
-    left = lab.nodes["left"]
-    left.configure_guest("web", "vmlab.deaf")
-    lab.begin("left")
+    there, here = lab.begin()
+    here.configure_guest("web", "vmlab.deaf")
     began = time.monotonic()
-    left.stop_keepalived()
-    lab.wait_for_master("right")
-    left.wait_for_phase("standby")
-    left.configure_guest("web")
-    left.start_keepalived()
-    (step,) = [step for step in left.last_steps() if (step["resource"], step["verb"]) == ("web", "deactivate")]
+    lab.hand_over(there, here)
+    lab.wait_for_start("web", began)  # one that boots is not deaf yet: its kernel itself powers it off
+    began = time.monotonic()
+    lab.hand_over(here, there)
+    here.configure_guest("web")
+    (step,) = [step for step in here.last_steps() if (step["resource"], step["verb"]) == ("web", "deactivate")]
     assert step["outcome"] == "done"
     assert "xl destroy web" in step["command"]
-    print(lab.story_of("right", began, "web"))
+    print(lab.story_of(there.name, began, "web"))
 
 
 def test_a_guest_that_crashes_is_started_again_and_released_when_it_crashes_for_ever(lab: Hypervisors) -> None:
-    lab.begin("left")
-    left = lab.nodes["left"]
+    here, there = lab.begin()
     lives = len(lab.heard().lives("web"))
     began = time.monotonic()
-    left.machine.run(["xl", "sysrq", "web", "c"])
+    here.machine.run(["xl", "sysrq", "web", "c"])
     lab.wait("web has started again", lambda: len(lab.heard(began).lives("web")) > 0)
-    lab.wait_for_master("left")
+    lab.wait_for_master(here.name)
     assert len(lab.heard().lives("web")) == lives + 1
 
-    left.configure_guest("web", "vmlab.crash")
-    left.machine.run(["xl", "sysrq", "web", "c"])
-    lab.wait("left has given mastership away", lambda: left.instance()["released"])
-    lab.wait_for_master("right")
-    left.wait_for_phase("standby")
-    assert left.machine.read(f"/run/failoverd/track/{INSTANCE}").split() == ["1"]
-    left.configure_guest("web")
-    left.machine.run(["failoverctl", "reset", INSTANCE])
-    wait_for("left competes again", lambda: left.instance()["released"], until=lambda said: said is None, within=SOON)
+    here.configure_guest("web", "vmlab.crash")
+    here.machine.run(["xl", "sysrq", "web", "c"])
+    lab.wait(f"{here.name} has given mastership away", lambda: here.instance()["released"])
+    lab.wait_for_master(there.name)
+    here.wait_for_phase("standby")
+    assert here.machine.read(f"/run/failoverd/track/{INSTANCE}").split() == ["1"]
+    here.configure_guest("web")
+    here.machine.run(["failoverctl", "reset", INSTANCE])
+    wait_for(
+        f"{here.name} competes again", lambda: here.instance()["released"], until=lambda said: said is None, within=SOON
+    )
 
 
 def test_a_device_that_is_held_open_at_a_demotion_is_named_and_escalated(lab: Hypervisors) -> None:
-    lab.begin("left")
-    left, right = lab.nodes["left"], lab.nodes["right"]
-    left.machine.sh("systemd-run --quiet --unit=holder sh -c 'exec sleep 900 </dev/drbd0'")
-    pid = left.property("MainPID", "holder.service")
-    left.stop_keepalived()
+    here, there = lab.begin()
+    here.machine.sh("systemd-run --quiet --unit=holder sh -c 'exec sleep 900 </dev/drbd0'")
+    pid = here.property("MainPID", "holder.service")
+    here.stop_keepalived()
     wait_for(
         "the alarm names who holds it",
-        lambda: str(left.instance()["alarm"]),
+        lambda: str(here.instance()["alarm"]),
         until=lambda said: f"sleep (pid {pid})" in said,
         within=SOON,
         poll=0.5,
     )
-    assert "Primary of minor 0" in {thing for sample in lab.heard().of("left")[-1:] for thing in sample.things}
+    assert "Primary of minor 0" in {thing for sample in lab.heard().of(here.name)[-1:] for thing in sample.things}
     assert not any("web" in guests for guests in lab.domains().values())
-    left.machine.run(["systemctl", "stop", "holder.service"])
-    left.machine.run(["failoverctl", "reset", INSTANCE])
-    left.wait_for_phase("standby")
-    right.machine.run(["failoverctl", "reset", INSTANCE])
-    lab.wait_for_master("right")
-    left.start_keepalived()
+    here.machine.run(["systemctl", "stop", "holder.service"])
+    here.machine.run(["failoverctl", "reset", INSTANCE])
+    here.wait_for_phase("standby")
+    there.machine.run(["failoverctl", "reset", INSTANCE])
+    lab.wait_for_master(there.name)
 
 
-@pytest.mark.parametrize("moment", ["vip", "Primary of minor 0", "domain web"])
-def test_failoverd_killed_in_the_middle_of_a_promotion_ends_right(lab: Hypervisors, moment: str) -> None:
-    lab.begin("right")
-    left = lab.nodes["left"]
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_failoverd_killed_at_every_step_of_a_promotion_ends_right(lab: Hypervisors, moment: str) -> None:
+    here, there = lab.begin()
     began = time.monotonic()
-    lab.nodes["right"].stop_keepalived()
-
-    def reached() -> bool:
-        sample = lab.now("left")
-        return sample is not None and (sample.vip if moment == "vip" else moment in sample.things)
-
-    wait_for(f"left has reached: {moment}", reached, within=SOON)
-    left.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", "failoverd.service"])
-    lab.wait_for_master("left")
-    lab.wait_for_start("web", began)
-    lab.nodes["right"].start_keepalived()
+    restarts = int(there.property("NRestarts"))
+    kill = "mkdir /run/killed-at-${real##*/} 2>/dev/null && kill -KILL $PPID"
+    script = {"before": f'{kill}; exec "$real" "$@"', "after": f'"$real" "$@"; said=$?; {kill}; exit $said'}[moment]
+    with there.wrapped("drbdsetup", "primary", script), there.wrapped("xl", "create", script):
+        here.stop_keepalived()
+        if moment == "before":
+            lab.wait(f"{there.name} has the VIP", lambda: lab.vips() == [there.name])
+            there.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", "failoverd.service"])
+            restarts += 1
+        lab.wait_for_master(there.name)
+        lab.wait_for_start("web", began)
+    there.machine.run(["rmdir", "/run/killed-at-drbdsetup", "/run/killed-at-xl"])
+    assert int(there.property("NRestarts")) == restarts + 2
 
 
 @pytest.mark.parametrize(("tool", "word", "resource"), [("xl", "create", "web"), ("drbdsetup", "primary", "web-disk")])
 def test_a_tool_that_hangs_ends_at_its_deadline_and_the_daemon_lives(
     lab: Hypervisors, tool: str, word: str, resource: str
 ) -> None:
-    lab.begin("right")
-    left, right = lab.nodes["left"], lab.nodes["right"]
-    daemon = left.property("MainPID")
-    wrapper = f"/usr/local/sbin/{tool}"
-    script = f'#!/bin/sh\ncase " $* " in *" {word} "*) sleep 900 ;; esac\nexec /usr/sbin/{tool} "$@"\n'
-    left.machine.write(wrapper, script, mode=0o755)
-    left.reconfigure(hosting.failoverd(lab.generation, timeout="25s"))
-    right.stop_keepalived()
-    lab.wait(
-        "the step has timed out",
-        lambda: any((step["resource"], step["outcome"]) == (resource, "timed-out") for step in left.last_steps()),
-    )
-    assert left.property("MainPID") == daemon
-    left.machine.run(["rm", wrapper])
-    left.reconfigure(hosting.failoverd(lab.generation))
-    right.start_keepalived()
-    lab.begin("left")
+    here, there = lab.begin()
+    daemon = there.property("MainPID")
+    there.reconfigure(hosting.failoverd(lab.generation, timeout="25s"))
+    with there.wrapped(tool, word, "sleep 900"):
+        here.stop_keepalived()
+        lab.wait(
+            "the step has timed out",
+            lambda: any((step["resource"], step["outcome"]) == (resource, "timed-out") for step in there.last_steps()),
+        )
+        assert there.property("MainPID") == daemon
+    there.reconfigure(hosting.failoverd(lab.generation))
+    here.start_keepalived()
+    lab.begin(here.name)
 
 
 def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hypervisors) -> None:
-    lab.begin("left")
-    left, right = lab.nodes["left"], lab.nodes["right"]
+    here, there = lab.begin()
     lives = len(lab.heard().lives("web"))
-    for node in (left, right):
+    for node in (here, there):
         node.machine.unplug("replication")
     unplugged = time.monotonic()
     wait_for(
         "status says that web is not replicated",
-        lambda: left.resource("web-disk")["detail"],
+        lambda: here.resource("web-disk")["detail"],
         until=lambda said: "onnect" in said,
         within=SOON,
         poll=1.0,
     )
     lab.wait("replication has been down for half a minute", lambda: time.monotonic() > unplugged + 30)
-    lab.wait_for_master("left")
+    lab.wait_for_master(here.name)
     assert len(lab.heard().lives("web")) == lives
 
-    left.machine.cut_power()
-    refused = right.wait_for_phase("refused")
+    here.machine.cut_power()
+    refused = there.wait_for_phase("refused")
     print(refused["reason"])
     assert not any("web" in guests for guests in lab.domains().values())
-    right.machine.run(["failoverctl", "accept", INSTANCE, "web-disk"], within=SOON)
-    lab.wait_for_master("right")
+    there.machine.run(["failoverctl", "accept", INSTANCE, "web-disk"], within=SOON)
+    lab.wait_for_master(there.name)
     assert lab.heard(lab.judged_since).lost() != []
-    assert any("accept" in str(transition) for transition in right.transitions())
+    assert any("accept" in str(transition) for transition in there.transitions())
     lab.judged_since = time.monotonic()
 
-    for node in (left, right):
+    for node in (here, there):
         node.machine.plug("replication")
-    lab.boot("left")
-    alarm = wait_for("the split brain is an alarm", lambda: left.instance()["alarm"], until=bool, within=SOON, poll=1.0)
+    lab.boot(here.name)
+    alarm = wait_for("the split brain is an alarm", lambda: here.instance()["alarm"], until=bool, within=SOON, poll=1.0)
     assert "split" in alarm.lower() or "StandAlone" in alarm
-    left.machine.sh("drbdadm disconnect web; drbdadm connect --discard-my-data web")
-    right.machine.sh("drbdadm connect web", check=False)
+    here.machine.sh("drbdadm disconnect web; drbdadm connect --discard-my-data web")
+    there.machine.sh("drbdadm connect web", check=False)
     lab.wait_until_replicated()
