@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 
-.PHONY: help demo test quick lint types unit netlab vmlab lab bench test-newest man deb package clean
+.PHONY: help demo test quick lint types unit netlab vmlab lab lab-bench bench test-newest man deb package clean
 
 help:
 	@echo "make demo         a failover in a laboratory of network namespaces, as it happens (a minute)"
@@ -16,6 +16,7 @@ help:
 	@echo "make vmlab        the service's stories, with the package in a virtual machine"
 	@echo "make lab          the stories of guests: three virtual machines with Xen and DRBD (half an hour)"
 	@echo "make bench        what it costs, against a shell script that does the same"
+	@echo "make lab-bench    how long guests take to follow the VIP, against shell scripts (half an hour)"
 	@echo "make man          the manual pages, into build/man/"
 	@echo "make deb          the Debian package, into dist/"
 	@echo "make package      the tests of the package, with Debian 12 and 13 in chroots"
@@ -66,7 +67,11 @@ vmlab: .venv/made deb
 
 lab: .venv/made deb
 	sh tests/packages.sh vmlab
-	$(PYTEST) -m guests tests/vmlab
+	$(PYTEST) -rP -m guests tests/vmlab
+
+lab-bench: .venv/made deb
+	sh tests/packages.sh vmlab
+	@$(BIN)/python -m tests.vmlab.bench
 
 bench: .venv/made
 	@$(BIN)/python -m tests.bench
