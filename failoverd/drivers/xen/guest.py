@@ -7,6 +7,7 @@ What this must not do: start a domain whose disks are not Primary and UpToDate h
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
@@ -75,11 +76,12 @@ class Guest:
         it = await self._eye.file.read(PATIENCE)
         if it.objection:
             raise Refused(f"{self._path}: {it.objection}")
-        until = time.monotonic() + WAITING * self._spec.timeout
-        if await self._make_way(it, until):
-            return None
-        await disk.check(it.disks)
-        await self._find_memory(it, until)
+        if not await self._clear(it):
+            until = time.monotonic() + WAITING * self._spec.timeout
+            if await self._make_way(it, until):
+                return None
+            await disk.check(it.disks)
+            await self._find_memory(it, until)
         await self._must(self._create())
         return None
 
@@ -131,6 +133,13 @@ class Guest:
         except DriverError:
             return ""
         return it.objection or (f"too little memory is free for {it.name}" if self._hungry else "")
+
+    async def _clear(self, it: Config) -> bool:
+        """Whether all is as it should be before a creation: asked at once, since every tool takes its time."""
+        sight, disks, missing = await asyncio.gather(
+            self._eye.look(PATIENCE), disk.check(it.disks), config.memory_missing(it), return_exceptions=True
+        )
+        return isinstance(sight, Sight) and sight.nothing and disks is None and missing == ""
 
     async def _make_way(self, it: Config, until: float) -> bool:
         """True when it runs, False when it is certain that there is nothing of it; waits for that `until` then."""
