@@ -4,16 +4,20 @@ import contextlib
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.lab.waiting import wait_for
 
 from . import uses
 from .sandbox import EXAMPLES, Sandbox
 
 _FIFO, _SPOOL, _LOG = "/run/failoverd/keepalived.fifo", "/run/failoverd/spool", "/run/keepalived.log"
+
+#: Seconds for keepalived to start and to speak.
+_SECONDS = 20.0
 
 #: What keepalived says of a script that it leaves out, of a keyword or a setting that it passes over.
 _COMPLAINT = re.compile(
@@ -53,7 +57,7 @@ def test_it_tells_failoverd_by_the_fifo(box: Sandbox, use: str, node: str) -> No
     kind = uses.keepalived(use)[name].kind
     with _keepalived(box, use, node):
         fifo = os.open(box.path(_FIFO), os.O_RDWR | os.O_NONBLOCK)
-        told = _await(lambda so_far: so_far + _read(fifo), lambda text: _line(kind, name) in text)
+        told = _told(fifo, _line(kind, name))
         os.close(fifo)
     assert all(line.endswith(f" BACKUP {_priority(use, node)}") for line in told.splitlines() if "INSTANCE" in line)
     assert _complaints(box) == []
@@ -66,7 +70,7 @@ def test_it_tells_failoverd_by_the_hook(box: Sandbox, use: str, node: str) -> No
     kind = uses.keepalived(use)[name].kind
     priority = 0 if kind == "GROUP" else _priority(use, node)  # keepalived gives a group none
     with _keepalived(box, use, node):
-        spooled = _await(lambda _: _first_file(box.path(_SPOOL)), bool)
+        spooled = wait_for("the hook has spooled", lambda: _first_file(box.path(_SPOOL)), within=_SECONDS)
     assert spooled.rstrip("\n").split("\t")[4:] == [kind, name, "BACKUP", str(priority)]
     assert _complaints(box) == []
 
@@ -77,7 +81,7 @@ def test_a_hook_that_others_may_write_is_left_out_and_the_log_says_so(box: Sandb
     box.install_hook()
     box.path("/usr/libexec/failoverd/notify").chmod(0o777)
     with _keepalived(box, use, "left"):
-        _await(lambda _: box.path(_LOG).read_text(), lambda log: "BACKUP STATE (init)" in log)
+        wait_for("it is BACKUP", lambda: "BACKUP STATE (init)" in box.path(_LOG).read_text(), within=_SECONDS)
     assert len(_complaints(box)) == 1
 
 
@@ -95,23 +99,17 @@ def _priority(use: str, node: str) -> int:
     return only
 
 
-def _read(fifo: int) -> str:
-    try:
-        return os.read(fifo, 65536).decode()
-    except BlockingIOError:
-        return ""
+def _told(fifo: int, line: str) -> str:
+    """All that keepalived wrote, once `line` is in it."""
+    told = ""
+
+    def more() -> str:
+        nonlocal told
+        told += os.read(fifo, 65536).decode()
+        return told
+
+    return wait_for(f"keepalived tells {line}", more, within=_SECONDS, until=lambda text: line in text)
 
 
 def _first_file(directory: Path) -> str:
     return next((file.read_text() for file in directory.glob("[0-9]*")), "")
-
-
-def _await(look: Callable[[str], str], done: Callable[[str], bool]) -> str:
-    """What `look` returned when it was `done`; it is given what it returned last."""
-    deadline = time.monotonic() + 20
-    text = ""
-    while not done(text):
-        assert time.monotonic() < deadline, f"so far: {text!r}"
-        time.sleep(0.01)
-        text = look(text)
-    return text
