@@ -6,6 +6,7 @@ It answers the core's effects when the test says so, and checks the invariants o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from failoverd.core import machine, planner
 from failoverd.core.events import (
@@ -48,8 +49,8 @@ VIP = Vip(address="192.0.2.1/32", interface="eth0")
 Key = tuple[str, str]
 
 
-def resource(name: str, *needs: str, **options: object) -> ResourceSpec:
-    return ResourceSpec(instance="VI_1", name=name, driver="exec", needs=frozenset(needs), **options)  # type: ignore[arg-type]
+def resource(name: str, *needs: str, **options: Any) -> ResourceSpec:
+    return ResourceSpec(instance="VI_1", name=name, driver="exec", needs=frozenset(needs), **options)
 
 
 def config(
