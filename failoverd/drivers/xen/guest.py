@@ -76,8 +76,8 @@ class Guest:
         it = await self._eye.file.read(PATIENCE)
         if it.objection:
             raise Refused(f"{self._path}: {it.objection}")
+        until = time.monotonic() + WAITING * self._spec.timeout
         if not await self._clear(it):
-            until = time.monotonic() + WAITING * self._spec.timeout
             if await self._make_way(it, until):
                 return None
             await disk.check(it.disks)
