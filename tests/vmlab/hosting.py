@@ -130,9 +130,10 @@ protocol bgp upstream {{
 }}
 """
 
+# An emulated machine is silent for a second now and then.
 _DRBD_COMMON = """global { usage-count no; }
 common {
-    net { ping-int 2; connect-int 3; }
+    net { ping-int 2; ping-timeout 30; connect-int 3; }
 }
 """
 
@@ -213,6 +214,7 @@ standby = {STANDBY_METRIC}
 [instance.{INSTANCE}.resource.{guest.name}-disk]
 driver = "drbd"
 resource = "{guest.name}"
+reconnect_grace = 6
 nodes = [{nodes}]
 timeout = "{timeout}"
 stop_timeout = "20s"

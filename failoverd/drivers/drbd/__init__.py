@@ -40,6 +40,13 @@ class Options:
         default=15.0,
         unit="seconds",
     )
+    reconnect_grace: float = option(
+        "How long a Primary that was lost may take to come back before another is made Primary. One that lives, and "
+        "was only silent for a moment, is connected again within a second or two. Where a quorum keeps it from "
+        "writing, nobody waits.",
+        default=3.0,
+        unit="seconds",
+    )
 
     def __post_init__(self) -> None:
         """Hold the name to what drbdsetup takes for one; ValueError says what is expected."""
@@ -56,6 +63,7 @@ def make(options: Options, spec: ResourceSpec) -> Drbd:
     """The driver of one resource."""
     limits = Limits(
         connect_grace=options.connect_grace,
+        reconnect_grace=options.reconnect_grace,
         stale_after=options.stale_after,
         remedy="run: " + shlex.join(("failoverctl", "accept", spec.instance, spec.name)),
     )

@@ -23,7 +23,7 @@ from failoverd.drivers.drbd.status import PRIMARY, SECONDARY, Resource, essence
 RESERVE = 5.0
 
 #: Seconds after which is asked again although no change was told: it may be that nobody follows DRBD just now, and
-#: a Primary that has died is found out by asking, long before DRBD itself misses it.
+#: where there is a quorum a Primary that has died is found out by asking, long before DRBD itself misses it.
 AGAIN = 2.0
 
 #: Seconds for which DRBD is left alone after it has said no, and seconds between two tries to close a device.
@@ -168,7 +168,7 @@ class Drbd:
                 if obstacle is not None and obstacle.ask and rules is None:
                     rules = await look.rules(self.subject)
                 # With two Primaries allowed, DRBD would not refuse while the other one lives.
-                if obstacle is None or (obstacle.ask and rules is not None and not rules.two_primaries):
+                if obstacle is None or _may_ask(view, obstacle, rules):
                     denial = await self._tell(Verb.ACTIVATE)
                     if denial is None:
                         self._forget_loss()
@@ -176,7 +176,8 @@ class Drbd:
                 if time.monotonic() >= until:
                     raise self._given_up(view, obstacle, denial)
                 await asyncio.sleep(PAUSE)
-                await asyncio.wait({change}, timeout=max(0.0, min(AGAIN, until - time.monotonic())))
+                passed = AGAIN if obstacle is None or obstacle.until is None else obstacle.until - memories.clock()
+                await asyncio.wait({change}, timeout=max(0.0, min(AGAIN, passed, until - time.monotonic())))
 
     def _given_up(self, view: Resource, obstacle: judge.Obstacle | None, denial: str | None) -> DriverError:
         """What is in the way of a promotion did not pass in time."""
@@ -250,3 +251,15 @@ class Drbd:
         if loss is not None and loss.age is None:
             ours = loss.ours + memories.clock() - max(began, loss.since)
             memories.save(self.subject, dataclasses.replace(memory, loss=dataclasses.replace(loss, ours=ours)))
+
+
+def _may_ask(view: Resource, obstacle: judge.Obstacle, rules: look.Rules | None) -> bool:
+    """Whether DRBD may be told to become Primary in order to learn whether the obstacle is still there.
+
+    It refuses while another Primary lives, but takes one for dead, and obeys, that does not answer within half a second
+    (ping-timeout): only where a quorum keeps that one from writing is this safe. Where two Primaries are allowed, it
+    does not refuse at all.
+    """
+    if not obstacle.ask or rules is None or rules.two_primaries:
+        return False
+    return rules.quorum or not view.primaries

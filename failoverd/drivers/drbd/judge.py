@@ -27,12 +27,14 @@ _DAY = 24 * 3600
 class Obstacle:
     """Why a promotion must not be done now, in words that stay the same for as long as it is so.
 
-    `passes`: it may pass within seconds. `ask`: it may have passed already; DRBD finds that out when it is told to
-    become Primary, and refuses when it has not. `usual`: every sound standby has it.
+    `passes`: it may pass within seconds; `until`: at the latest then (seconds of CLOCK_BOOTTIME), None when that is not
+    known. `ask`: it may have passed already; DRBD finds that out when it is told to become Primary, and refuses when it
+    has not. `usual`: every sound standby has it.
     """
 
     reason: str
     passes: bool = False
+    until: float | None = None
     ask: bool = False
     usual: bool = False
 
@@ -42,6 +44,7 @@ class Limits:
     """From the configuration. `remedy`: what an operator runs to have old data served."""
 
     connect_grace: float
+    reconnect_grace: float
     stale_after: float
     remedy: str
 
@@ -106,6 +109,7 @@ def obstacle(
         or (disk if disk is not None and not disk.ask else None)
         or _old(memory, now if asked is None else asked, limits)
         or (None if view.quorate else Obstacle(reason="no quorum: too few of the other nodes can be reached"))
+        or _lost(memory, now, limits)
         or disk
         or _occupied(view)
     )
@@ -127,12 +131,13 @@ def at(wall: float) -> str:
 
 def _young(view: Resource, memory: Memory, now: float, limits: Limits) -> Obstacle | None:
     """It has just come up: one of the peers may have newer data, and it takes a moment to meet it."""
-    if memory.up is None or now >= memory.up + limits.connect_grace:
+    if memory.up is None or now >= (until := memory.up + limits.connect_grace):
         return None
     unmet = [p.name for p in view.peers if not (p.replicating or p.id in memory.met or p.connection == STAND_ALONE)]
     if not unmet:
         return None
-    return Obstacle(reason=f"it has just come up and not been connected to {' and '.join(unmet)} yet", passes=True)
+    reason = f"it has just come up and not been connected to {' and '.join(unmet)} yet"
+    return Obstacle(reason=reason, passes=True, until=until)
 
 
 def _not_up_to_date(view: Resource) -> Obstacle | None:
@@ -141,6 +146,15 @@ def _not_up_to_date(view: Resource) -> Obstacle | None:
     wrong = {volume.disk for volume in view.volumes if volume.disk != UP_TO_DATE}
     reason = f"the data here is {disks(view)}, not UpToDate"
     return Obstacle(reason=reason, passes=bool(wrong) and wrong <= _PASSING, ask=wrong == {"Consistent"})
+
+
+def _lost(memory: Memory, now: float, limits: Limits) -> Obstacle | None:
+    """DRBD gives a Primary up that was silent for a moment, as a busy one is: it lives, writes, and will be back."""
+    loss = memories.feared(memory)
+    if loss is None or now >= (until := loss.noticed + limits.reconnect_grace):
+        return None
+    reason = f"the Primary ({loss.name}) was lost at {at(loss.wall)}, and may live and be back in a moment"
+    return Obstacle(reason=reason, passes=True, until=until)
 
 
 def _old(memory: Memory, now: float, limits: Limits) -> Obstacle | None:
@@ -158,10 +172,10 @@ def old(loss: Loss, limits: Limits) -> str:
 
 
 def _occupied(view: Resource) -> Obstacle | None:
-    primaries = [peer.name for peer in view.peers if peer.connected and peer.role == PRIMARY]
-    if not primaries:
+    if not view.primaries:
         return None
-    return Obstacle(reason=f"{' and '.join(primaries)} is connected and Primary", passes=True, ask=True, usual=True)
+    names = " and ".join(peer.name for peer in view.primaries)
+    return Obstacle(reason=f"{names} is connected and Primary", passes=True, ask=True, usual=True)
 
 
 def _peer(peer: Peer) -> str:

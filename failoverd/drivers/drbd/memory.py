@@ -32,13 +32,15 @@ class Loss:
     """The connection to a Primary was lost. `wall`: when, as seconds since 1970, to be told to a person.
 
     `ours`: seconds since then in which this node was at work to become Primary itself; nobody else was then.
-    `age`: how old the data was when it was refused; None when it was not. `quorate`: this node has had quorum ever
+    `noticed`: when this node saw that it was gone, which may be later than `since`. `age`: how old the data was when it
+    was refused; None when it was not. `quorate`: this node has had quorum ever
     since, so that the other one had not. `voted`: the resource needs quorum to be written; None when not asked yet.
     """
 
     peer: int
     name: str
     since: float
+    noticed: float
     wall: float
     ours: float = 0.0
     age: float | None = None
@@ -77,7 +79,7 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
         return memory  # what was seen later is known already
     peers = {peer.id: peer for peer in view.peers} if view is not None else {}
     connected = {peer.id for peer in peers.values() if peer.connected}
-    primaries = [(peer.id, peer.name) for peer in peers.values() if peer.connected and peer.role == PRIMARY]
+    primaries = [(peer.id, peer.name) for peer in view.primaries] if view is not None else []
     loss, primary = memory.loss, memory.primary
     if view is not None and view.role == PRIMARY:
         loss = primary = None
@@ -86,7 +88,12 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
     elif primary is not None and primary[0] not in connected:
         quorate = view is not None and view.nine and view.quorate
         loss = loss or Loss(
-            peer=primary[0], name=primary[1], since=vouched, wall=wall - (now - vouched), quorate=quorate
+            peer=primary[0],
+            name=primary[1],
+            since=vouched,
+            noticed=now,
+            wall=wall - (now - vouched),
+            quorate=quorate,
         )
         primary = None
     elif primary is not None and peers[primary[0]].role != "Unknown":
@@ -109,10 +116,16 @@ def age(loss: Loss, now: float) -> float:
     return loss.age if loss.age is not None else max(0.0, now - loss.since - loss.ours)
 
 
+def feared(memory: Memory) -> Loss | None:
+    """The loss of a Primary that may have gone on writing; None also when it could not, for want of quorum."""
+    loss = memory.loss
+    return None if loss is None or (loss.quorate and loss.voted) else loss
+
+
 def stale(memory: Memory, now: float, stale_after: float) -> Loss | None:
     """The loss that makes the data here too old to be served; None when it is not."""
-    loss = memory.loss
-    if loss is None or (loss.quorate and loss.voted):
+    loss = feared(memory)
+    if loss is None:
         return None
     return loss if loss.age is not None or age(loss, now) > stale_after else None
 

@@ -81,6 +81,11 @@ class Resource:
         return bool(self.volumes) and all(volume.disk == UP_TO_DATE for volume in self.volumes)
 
     @property
+    def primaries(self) -> tuple[Peer, ...]:
+        """The peers that are connected and Primary."""
+        return tuple(peer for peer in self.peers if peer.connected and peer.role == PRIMARY)
+
+    @property
     def quorate(self) -> bool:
         """No volume lacks quorum. On 8.4, and where none is configured, that is always so."""
         return all(volume.quorum is not False for volume in self.volumes)

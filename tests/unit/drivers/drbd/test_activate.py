@@ -21,6 +21,7 @@ from tests.unit.drivers.drbd.drbds import (
     EIGHT,
     EVENTS,
     NINE,
+    PRIMARY_8,
     PRIMARY_9,
     SHOW,
     SPEC,
@@ -126,7 +127,7 @@ async def test_a_primary_that_stays_is_a_refusal_in_the_end(fake: FakeDrbd) -> N
     assert len(actions(fake)) > 1
 
 
-async def test_a_primary_that_is_dead_is_found_out_by_asking(fake: FakeDrbd) -> None:
+async def test_where_there_is_a_quorum_a_primary_that_is_dead_is_found_out_by_asking(fake: FakeDrbd) -> None:
     """As DRBD does in 1.5 s, when by itself it would miss the other one only after 10 s."""
     fake.state(NINE / "left-killed-before-timeout", "right")
     fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
@@ -135,12 +136,39 @@ async def test_a_primary_that_is_dead_is_found_out_by_asking(fake: FakeDrbd) -> 
     assert actions(fake) == [PRIMARY_9]
 
 
+async def test_without_quorum_a_living_primary_is_never_taken_for_dead_by_asking(fake: FakeDrbd) -> None:
+    eight(EIGHT / "primary-on-left", "right")
+    fake.state(EIGHT / "primary-on-left", "right")
+    fake.answer(SHOW, "resource vpn {\n}")
+    with pytest.raises(Refused, match="peer is connected and Primary, and stays so"):
+        await make().activate()
+    assert actions(fake) == []
+
+
+async def test_without_quorum_a_primary_that_was_lost_has_a_moment_to_come_back(fake: FakeDrbd, clock: Clock) -> None:
+    eight(EIGHT / "primary-on-left", "right")
+    fake.answer(EVENTS, (EIGHT / "primary-on-left/right.events2-now.txt").read_text().rstrip())
+    gone = (EIGHT / "left-killed/right.events2-now.txt").read_text().rstrip()
+    fake.answer(EVENTS, gone.replace("role:Primary", "role:Secondary"))
+    fake.answer(SHOW, "resource vpn {\n}")
+    fake.answer(PRIMARY_8)
+    task = asyncio.create_task(make(replace(SPEC, timeout=60)).activate())
+    async with asyncio.timeout(10):
+        while fake.told.count(EVENTS) < 5:  # it looks again and again, and does nothing
+            await asyncio.sleep(0.01)
+        assert actions(fake) == []
+        clock.now += 3
+        await task
+    assert actions(fake) == [PRIMARY_8]
+
+
 @pytest.mark.parametrize(
     "show", ["  net { allow-two-primaries yes; }", "  net {\n    allow-two-primaries\tyes;\n  }", None]
 )
 async def test_where_two_may_be_primary_nobody_is_asked(fake: FakeDrbd, show: str | None) -> None:
     fake.state(NINE / "primary-on-left", "right")
-    fake.answer(SHOW, f"resource vpn {{\n{show}\n}}".replace("net { ", "net {\n"), code=0 if show else 10)
+    shown = f"resource vpn {{\noptions {{\nquorum majority;\n}}\n{show}\n}}"
+    fake.answer(SHOW, shown.replace("net { ", "net {\n"), code=0 if show else 10)
     with pytest.raises(Refused, match="left is connected and Primary, and stays so"):
         await make().activate()
     assert actions(fake) == []

@@ -14,7 +14,7 @@ from failoverd.drivers.drbd.memory import Loss, Memory
 from failoverd.drivers.drbd.status import Resource
 from tests.unit.drivers.drbd.drbds import EIGHT, NINE, up
 
-LIMITS = judge.Limits(connect_grace=15, stale_after=20, remedy="accept it")
+LIMITS = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=20, remedy="accept it")
 NOW = 1000.0
 
 #: Every recorded view in which something is in the way of the resource: STATE NODE RESOURCE, why, and with ``~`` what
@@ -81,7 +81,7 @@ def test_disks_that_are_not_up_to_date(states: tuple[str, ...], passes: bool, as
 
 def test_old_data() -> None:
     alone = up(EIGHT / "left-killed", "right", "web")
-    memory = Memory(loss=Loss(peer=0, name="left", since=NOW - 20, wall=time.time()))
+    memory = Memory(loss=Loss(peer=0, name="left", since=NOW - 20, noticed=NOW - 20, wall=time.time()))
     assert found(alone, memory) is None
     obstacle = found(alone, memory, NOW + 0.1)
     assert obstacle is not None
@@ -93,6 +93,19 @@ def test_old_data() -> None:
     assert judge.obstacle(alone, memory, NOW, LIMITS, asked=NOW + 30) is not None
 
 
+def test_a_primary_that_was_lost_a_moment_ago_may_be_back() -> None:
+    """From when it was noticed, however long before it may have happened; where it can write no more, not at all."""
+    alone = up(EIGHT / "left-killed", "right", "web")
+    loss = Loss(peer=0, name="left", since=NOW - 10, noticed=NOW - 1, wall=time.time())
+    obstacle = found(alone, Memory(loss=loss))
+    assert obstacle is not None
+    assert obstacle.reason.startswith("the Primary (left) was lost at ")
+    assert (obstacle.passes, obstacle.ask, obstacle.until) == (True, False, NOW + 2)
+    assert found(alone, Memory(loss=loss), NOW + 2) is None
+    assert found(alone, Memory(loss=replace(loss, quorate=True, voted=True))) is None
+    assert found(alone, Memory(loss=replace(loss, quorate=True, voted=False))) is not None
+
+
 def test_the_time_of_another_day_has_its_date() -> None:
     assert judge.at(time.time() - 3600) == time.strftime("%H:%M:%S", time.localtime(time.time() - 3600))
     assert judge.at(86400 * 400).startswith("1971-02-0")
@@ -100,7 +113,7 @@ def test_the_time_of_another_day_has_its_date() -> None:
 
 def test_what_is_nearer_at_hand_is_told_first() -> None:
     """A disk that is not UpToDate explains more than the age of what is on it."""
-    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, wall=1))
+    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, noticed=1, wall=1))
     alone = up(NINE / "isolated-secondary-right", "right")
 
     def word(view: Resource, known: Memory) -> str:
@@ -147,7 +160,7 @@ def test_only_who_is_connected_occupies_it() -> None:
 
 
 def test_a_primary_is_asked_for_nothing_more_than_to_be_sound() -> None:
-    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, wall=1))
+    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, noticed=1, wall=1))
     assert found(up(NINE / "left-isolated", "right"), memory) is None
 
 

@@ -27,7 +27,7 @@ QUORATE = up(NINE / "left-killed", "right")
 ISOLATED = up(NINE / "isolated-secondary-right", "right")
 WEB_9 = up(NINE / "left-killed", "right", "web")
 
-LIMITS = judge.Limits(connect_grace=15, stale_after=15, remedy="accept it")
+LIMITS = judge.Limits(connect_grace=15, reconnect_grace=0, stale_after=15, remedy="accept it")
 
 
 def told(*steps: tuple[float, Resource | None], vouched: dict[float, float] | None = None) -> Memory:

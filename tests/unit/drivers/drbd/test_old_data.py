@@ -29,7 +29,7 @@ from tests.unit.drivers.drbd.drbds import (
 
 
 def lost(since: float, name: str = "vpn", **more: Any) -> None:
-    loss = Loss(peer=0, name="left", since=since, wall=time.time() - 60, **more)
+    loss = Loss(peer=0, name="left", since=since, noticed=since, wall=time.time() - 60, **more)
     memories.save(name, Memory(at=since, up=since - 500, met=frozenset({0}), loss=loss))
 
 
