@@ -10,8 +10,8 @@ import os
 import re
 from pathlib import Path
 
-#: Where processes are seen.
-PROC = Path("/proc")
+from failoverd import processes
+from failoverd.drivers import DriverError
 
 #: Words of xl that bring a domain to life.
 _VERBS = frozenset({"create", "restore", "migrate-receive"})
@@ -21,15 +21,19 @@ _LOG = re.compile(r"/xl-(?P<name>.*)\.log(\.\d+)?( \(deleted\))?")
 
 
 def find(name: str | None, config: str) -> tuple[int, ...]:
-    """The processes that may start the domain `name` (None: not known yet), whose file is `config`; no others."""
-    pids = (int(it.name) for it in PROC.iterdir() if it.name.isdecimal())
-    return tuple(sorted(pid for pid in pids if _keeps(PROC / str(pid), name, config)))
+    """The processes that may start the domain `name` (None: not known yet), whose file is `config`; no others.
+
+    DriverError when that cannot be told.
+    """
+    try:
+        pids = processes.called("xl")
+    except OSError as error:
+        raise DriverError(f"processes cannot be seen: {error}") from error
+    return tuple(pid for pid in pids if _keeps(processes.PROC / str(pid), name, config))
 
 
 def _keeps(process: Path, name: str | None, config: str) -> bool:
     try:
-        if (process / "comm").read_text() != "xl\n":
-            return False
         words = os.fsdecode((process / "cmdline").read_bytes()).rstrip("\0").split("\0")[1:]
         if "-N" in words or _VERBS.isdisjoint(words):
             return False

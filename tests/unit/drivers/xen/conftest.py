@@ -9,7 +9,7 @@ import pytest
 
 from failoverd.core.model import ResourceSpec
 from failoverd.drivers.notebook import notebook
-from failoverd.drivers.xen import Options, config, events, guest, keeper, make
+from failoverd.drivers.xen import Options, config, events, guest, make
 from failoverd.drivers.xen.guest import Guest
 from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
 
@@ -35,7 +35,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
 @pytest.fixture(autouse=True)
 def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProcesses:
     processes = FakeProcesses(tmp_path / "proc")
-    monkeypatch.setattr(keeper, "PROC", processes.root)
+    monkeypatch.setattr("failoverd.processes.PROC", processes.root)
     return processes
 
 
