@@ -17,7 +17,7 @@ packages="
     python3-jsonschema python3-psutil python3-pydbus python3-pyroute2 python3-rich python3-setuptools python3-structlog
     python3-systemd scdoc lintian mmdebstrap"
 # What the laboratory of virtual machines needs.
-[ "${1:-}" != vmlab ] || packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs openssh-client xz-utils debian-archive-keyring
+[ "${1:-}" != vmlab ] || packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs openssh-client debian-archive-keyring
     iproute2 iputils-ping util-linux"
 daemons="keepalived bird frr drbd haproxy puppet"
 

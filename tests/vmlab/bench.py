@@ -131,6 +131,8 @@ def main() -> None:
         before.boot()
         model = before.machines["left"]
         generation = template.configure(model, _GUESTS)
+        for guest in _GUESTS:
+            model.write(f"/etc/xen/{guest.name}.cfg", hosting.domain(guest, light=False))
         model.run(["systemctl", "disable", "--quiet", "failoverd.service", "keepalived", "vmlab-sampler"])
         model.shut_down()
         with VmLab({"left": _hardware("left", model), "right": _hardware("right", model)}) as lab:

@@ -28,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.vmlab)
-            item.add_marker(pytest.mark.timeout(_STORY_SECONDS))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_STORY_SECONDS))
 
 
 @pytest.hookimpl(wrapper=True)

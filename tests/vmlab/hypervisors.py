@@ -7,7 +7,7 @@ and addresses only, since all begin as one machine that was configured before (t
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -85,11 +85,12 @@ class Hypervisor(Service):
         self.machine.write(f"/etc/xen/{guest}.cfg", hosting.domain(hosting.GUESTS[guest], *words))
 
     @contextmanager
-    def wrapped(self, tool: str, word: str, script: str) -> Iterator[None]:
-        """While it lasts, `tool` with `word` among its words is a shell script instead; `$real` is the tool."""
+    def wrapped(self, tool: str, scripts: Mapping[str, str]) -> Iterator[None]:
+        """While it lasts, `tool` is a shell script instead where its words are among `scripts`; `$real` is the tool."""
         wrapper, real = f"/usr/local/sbin/{tool}", f"/usr/sbin/{tool}"
-        case = f'case " $* " in *" {word} "*) {script} ;; esac'
-        self.machine.write(wrapper, f'#!/bin/sh\nreal={real}\n{case}\nexec "$real" "$@"\n', mode=0o755)
+        cases = "\n".join(f'"{words}") {script} ;;' for words, script in scripts.items())
+        text = f'#!/bin/sh\nreal={real}\ncase "$*" in\n{cases}\nesac\nexec "$real" "$@"\n'
+        self.machine.write(wrapper, text, mode=0o755)
         try:
             yield
         finally:
@@ -110,11 +111,13 @@ class Hypervisors:
         self.nodes: dict[str, Hypervisor] = {}
         self.generation = 8
         """Of DRBD."""
+        self.guests: Collection[hosting.Guest] = tuple(hosting.GUESTS.values())
+        """Those that follow the VIP."""
         self.judged_since = 0.0
         """What was lost before was given up by an operator's word (seconds on CLOCK_MONOTONIC)."""
 
     def __enter__(self) -> Self:
-        guests = hosting.GUESTS.values()
+        guests = self.guests
         with ExitStack() as stack:
             model = stack.enter_context(VmLab({"left": template.hardware(guests)}))
             model.boot()
@@ -196,6 +199,10 @@ class Hypervisors:
             lines.append(f"{took:7.2f} s  for: {step['verb']} {step['resource']}: {step['outcome']}")
         return "\n".join(lines)
 
+    def promoting(self, guest: str) -> tuple[str, ...]:
+        """drbdsetup's words that make the guest's disk Primary, as DRBD 8 and 9 want them."""
+        return (f"primary {hosting.GUESTS[guest].minor}", f"primary {guest}")
+
     # Where things are, as it was last heard
 
     def domains(self) -> dict[str, tuple[str, ...]]:
@@ -226,7 +233,7 @@ class Hypervisors:
         """Wait until `name` has the VIP and all that it can carry, and nobody else anything."""
         node = self.nodes[name]
         node.wait_for_phase("active")
-        expected = {guest.name for guest in hosting.GUESTS.values() if name in guest.nodes[self.generation]}
+        expected = {guest.name for guest in self.guests if name in guest.nodes[self.generation]}
 
         def there() -> bool:
             domains = self.domains()
@@ -271,6 +278,12 @@ class Hypervisors:
         self.wait("all guests tell numbers", self._guests_tell)
         return self.nodes[master], self.nodes["right" if master == "left" else "left"]
 
+    def follow(self, guests: Collection[hosting.Guest]) -> None:
+        """Have these guests follow the VIP, and no others; the MASTER can carry none of those."""
+        self.guests = guests
+        for node in self.nodes.values():
+            node.reconfigure(hosting.failoverd(self.generation, guests))
+
     def hand_over(self, here: Hypervisor, there: Hypervisor) -> None:
         """By hand, from the MASTER to its heir, until all is well again."""
         here.stop_keepalived()
@@ -293,7 +306,6 @@ def moment(iso: str) -> float:
 def _hardware(name: str, model: Machine) -> Hardware:
     return Hardware(
         networks=hosting.networks(name),
-        processors=2,
         disks=template.disks(hosting.GUESTS.values()),
         xen=True,
         memory=_MEMORY,

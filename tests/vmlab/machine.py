@@ -24,7 +24,16 @@ COMMAND_SECONDS = 60.0
 _POLL_SECONDS = 0.25
 _CONSOLE_LINES = 60
 # What an emulated machine need not do.
-_QUICK = ("mitigations=off", "audit=0", "apparmor=0", "loglevel=4", "tsc=reliable", "no_timer_check")
+_QUICK = (
+    "mitigations=off",
+    "audit=0",
+    "apparmor=0",
+    "cryptomgr.notests",
+    "initcall_blacklist=init_kprobe_trace",
+    "loglevel=4",
+    "tsc=reliable",
+    "no_timer_check",
+)
 # An emulator that keeps translated code by its address translates a program once, not at each start.
 _SAME_ADDRESSES = "norandmaps"
 # Each letter on the console of an emulated machine costs time: what fails is told.

@@ -49,46 +49,47 @@ def test_after_a_cold_boot_of_all_there_is_one_master_and_guests_run_there_only(
 
 
 def test_when_the_masters_power_is_cut_its_guest_and_the_metric_are_on_the_next(lab: Hypervisors) -> None:
-    lab.begin("left")
+    here, there = lab.begin()
     lives = len(lab.heard().lives("web"))
     cut = time.monotonic()
-    lab.nodes["left"].machine.cut_power()
-    lab.wait_for_master("right")
-    lab.wait_for_metrics({"right": _ACTIVE, "center": _STANDBY})
+    here.machine.cut_power()
+    lab.wait_for_master(there.name)
+    lab.wait_for_metrics({there.name: _ACTIVE, "center": _STANDBY})
     lab.wait_for_start("web", cut)
     assert len(lab.heard().lives("web")) == lives + 1
-    print(lab.story_of("right", cut, "web"))
+    print(lab.story_of(there.name, cut, "web"))
 
 
 def test_a_node_that_returns_is_standby_and_nothing_moves_back(lab: Hypervisors) -> None:
-    lab.wait_for_master("right")
-    assert not lab.nodes["left"].machine.alive
+    (dead,) = (node for node in lab.nodes.values() if not node.machine.alive)
+    (master,) = lab.vips()
     lives = len(lab.heard().lives("web"))
-    lab.boot("left")
-    lab.nodes["left"].wait_for_phase("standby")
+    lab.boot(dead.name)
+    dead.wait_for_phase("standby")
     lab.wait_until_replicated()
-    lab.wait_for_metrics({"left": _STANDBY, "right": _ACTIVE, "center": _STANDBY})
-    lab.wait_for_master("right")
+    lab.wait_for_metrics({name: _ACTIVE if name == master else _STANDBY for name in hosting.NODES})
+    lab.wait_for_master(master)
     assert len(lab.heard().lives("web")) == lives
 
 
 def test_a_master_that_reboots_hands_over_cleanly(lab: Hypervisors) -> None:
-    lab.begin("left")
+    here, there = lab.begin()
     began = time.monotonic()
-    left = lab.nodes["left"]
-    known = left.transitions()[0]["id"]
-    left.machine.reboot()
-    lab.wait_for_master("right")
+    known = here.transitions()[0]["id"]
+    here.machine.reboot()
+    lab.wait_for_master(there.name)
     lab.wait_for_start("web", began)
-    left.wait_for_phase("standby")
+    here.wait_for_phase("standby")
     lab.wait_until_replicated()
-    stopped = [each for each in left.transitions() if each["id"] > known and each["target"] == "standby"]
+    stopped = [each for each in here.transitions() if each["id"] > known and each["target"] == "standby"]
     assert stopped[-1]["outcome"] == "standby"
-    print(lab.story_of("right", began, "web"))
+    print(lab.story_of(there.name, began, "web"))
 
 
 def test_many_failovers_in_a_row_lose_nothing(lab: Hypervisors) -> None:
-    here, there = lab.begin()
+    here, there = lab.begin("right")
+    # The other guest, which is on left only with DRBD 8, would take as long again and show nothing more.
+    lab.follow([guest for guest in lab.guests if here.name in guest.nodes[lab.generation]])
     began = time.monotonic()
     lives = len(lab.heard().lives("web"))
     for _ in range(_FAILOVERS):
@@ -101,17 +102,7 @@ def test_many_failovers_in_a_row_lose_nothing(lab: Hypervisors) -> None:
     print(
         f"{_FAILOVERS} failovers in {time.monotonic() - began:.0f} s, {heard.acknowledged('web')} numbers told by web"
     )
-
-
-def test_the_third_node_serves_what_it_may_and_nothing_else_when_two_are_dead(lab: Hypervisors) -> None:
-    lab.begin("left")
-    cut = time.monotonic()
-    for name in ("left", "right"):
-        lab.nodes[name].machine.cut_power()
-    lab.wait_for_master("center")
-    lab.wait_for_start("vpn", cut)
-    lab.wait_for_metrics({"center": _ACTIVE})
-    print(lab.story_of("center", cut, "vpn"))
+    lab.follow(tuple(hosting.GUESTS.values()))
 
 
 def test_a_guest_that_ignores_shutdown_is_destroyed_at_its_deadline(lab: Hypervisors) -> None:
@@ -151,6 +142,50 @@ def test_a_guest_that_crashes_is_started_again_and_released_when_it_crashes_for_
     )
 
 
+def test_tools_that_hang_end_at_their_deadline_and_the_daemon_lives(lab: Hypervisors) -> None:
+    here, there = lab.begin("right")
+    daemon = there.property("MainPID")
+    known = there.transitions()[0]["id"]
+
+    def timed_out() -> set[str]:
+        late = (each["id"] for each in there.transitions() if each["id"] > known)
+        return {step["resource"] for id in late for step in there.steps_of(id) if step["outcome"] == "timed-out"}
+
+    there.reconfigure(hosting.failoverd(lab.generation, timeout="25s"))
+    hangs = "exec sleep 900"
+    drbdsetup = there.wrapped("drbdsetup", dict.fromkeys(lab.promoting("web"), hangs))
+    with drbdsetup, there.wrapped("xl", {"create /etc/xen/vpn.cfg": hangs}):
+        here.stop_keepalived()
+        lab.wait("both have timed out", lambda: timed_out() >= {"web-disk", "vpn"})
+        assert there.property("MainPID") == daemon
+    there.reconfigure(hosting.failoverd(lab.generation))
+    here.start_keepalived()
+    lab.begin(here.name)
+
+
+def test_failoverd_killed_at_every_step_of_a_promotion_ends_right(lab: Hypervisors) -> None:
+    here, there = lab.begin("right")
+    began = time.monotonic()
+    restarts = int(there.property("NRestarts"))
+    before = 'mkdir "/run/killed-before-$*" 2>/dev/null && kill -KILL $PPID; exec "$real" "$@"'
+    after = '"$real" "$@"; said=$?; mkdir "/run/killed-after-$*" 2>/dev/null && kill -KILL $PPID; exit $said'
+    promoting = {**dict.fromkeys(lab.promoting("web"), before), **dict.fromkeys(lab.promoting("vpn"), after)}
+    creating = {"create /etc/xen/web.cfg": before, "create /etc/xen/vpn.cfg": after}
+    # A slash in the name of what was killed at would be a directory's.
+    creating = {words: script.replace("$*", "${2##*/}") for words, script in creating.items()}
+    with there.wrapped("drbdsetup", promoting), there.wrapped("xl", creating):
+        here.stop_keepalived()
+        lab.wait(f"{there.name} has the VIP", lambda: lab.vips() == [there.name])
+        kill = ["systemctl", "kill", "--kill-who=main", "--signal=KILL", "failoverd.service"]
+        there.machine.run(kill, check=False)  # it may have reached the first step, and be dead already
+        lab.wait_for_master(there.name)
+        lab.wait_for_start("web", began)
+    assert len(there.machine.sh("cd /run && ls -d killed-* && rmdir killed-*").splitlines()) == 4
+    # What belongs to one guest may find that what belongs to the other has killed the daemon already.
+    assert restarts + 2 <= int(there.property("NRestarts")) <= restarts + 5
+    here.start_keepalived()
+
+
 def test_a_device_that_is_held_open_at_a_demotion_is_named_and_escalated(lab: Hypervisors) -> None:
     here, there = lab.begin()
     here.machine.sh("systemd-run --quiet --unit=holder sh -c 'exec sleep 900 </dev/drbd0'")
@@ -172,49 +207,10 @@ def test_a_device_that_is_held_open_at_a_demotion_is_named_and_escalated(lab: Hy
     lab.wait_for_master(there.name)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_failoverd_killed_at_every_step_of_a_promotion_ends_right(lab: Hypervisors, moment: str) -> None:
-    here, there = lab.begin()
-    began = time.monotonic()
-    restarts = int(there.property("NRestarts"))
-    kill = "mkdir /run/killed-at-${real##*/} 2>/dev/null && kill -KILL $PPID"
-    script = {"before": f'{kill}; exec "$real" "$@"', "after": f'"$real" "$@"; said=$?; {kill}; exit $said'}[moment]
-    with there.wrapped("drbdsetup", "primary", script), there.wrapped("xl", "create", script):
-        here.stop_keepalived()
-        if moment == "before":
-            lab.wait(f"{there.name} has the VIP", lambda: lab.vips() == [there.name])
-            there.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", "failoverd.service"])
-            restarts += 1
-        lab.wait_for_master(there.name)
-        lab.wait_for_start("web", began)
-    there.machine.run(["rmdir", "/run/killed-at-drbdsetup", "/run/killed-at-xl"])
-    assert int(there.property("NRestarts")) == restarts + 2
-
-
-@pytest.mark.parametrize(("tool", "word", "resource"), [("xl", "create", "web"), ("drbdsetup", "primary", "web-disk")])
-def test_a_tool_that_hangs_ends_at_its_deadline_and_the_daemon_lives(
-    lab: Hypervisors, tool: str, word: str, resource: str
-) -> None:
-    here, there = lab.begin()
-    daemon = there.property("MainPID")
-    there.reconfigure(hosting.failoverd(lab.generation, timeout="25s"))
-    with there.wrapped(tool, word, "sleep 900"):
-        here.stop_keepalived()
-        lab.wait(
-            "the step has timed out",
-            lambda: any((step["resource"], step["outcome"]) == (resource, "timed-out") for step in there.last_steps()),
-        )
-        assert there.property("MainPID") == daemon
-    there.reconfigure(hosting.failoverd(lab.generation))
-    here.start_keepalived()
-    lab.begin(here.name)
-
-
 def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hypervisors) -> None:
-    here, there = lab.begin()
+    here, there = lab.begin("right")
     lives = len(lab.heard().lives("web"))
-    for node in (here, there):
-        node.machine.unplug("replication")
+    here.machine.unplug("replication")
     unplugged = time.monotonic()
     wait_for(
         "status says that web is not replicated",
@@ -223,7 +219,7 @@ def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hy
         within=SOON,
         poll=1.0,
     )
-    lab.wait("replication has been down for half a minute", lambda: time.monotonic() > unplugged + 30)
+    lab.wait("replication has been down for a minute", lambda: time.monotonic() > unplugged + 60)
     lab.wait_for_master(here.name)
     assert len(lab.heard().lives("web")) == lives
 
@@ -237,11 +233,17 @@ def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hy
     assert any("accept" in str(transition) for transition in there.transitions())
     lab.judged_since = time.monotonic()
 
-    for node in (here, there):
-        node.machine.plug("replication")
-    lab.boot(here.name)
-    alarm = wait_for("the split brain is an alarm", lambda: here.instance()["alarm"], until=bool, within=SOON, poll=1.0)
-    assert "split" in alarm.lower() or "StandAlone" in alarm
-    here.machine.sh("drbdadm disconnect web; drbdadm connect --discard-my-data web")
-    there.machine.sh("drbdadm connect web", check=False)
-    lab.wait_until_replicated()
+
+def test_the_third_node_serves_what_it_may_and_nothing_else_when_two_are_dead(lab: Hypervisors) -> None:
+    left, right = lab.nodes["left"], lab.nodes["right"]
+    lab.wait_for_master("left")
+    assert not right.machine.alive
+    lab.wait_for_start("vpn", lab.judged_since - SOON)
+    minor = str(hosting.GUESTS["vpn"].minor)
+    lab.wait("center has vpn's data", lambda: lab.devices("center").get(minor, [""])[-1] == "UpToDate")
+    cut = time.monotonic()
+    left.machine.cut_power()
+    lab.wait_for_master("center")
+    lab.wait_for_start("vpn", cut)
+    lab.wait_for_metrics({"center": _ACTIVE})
+    print(lab.story_of("center", cut, "vpn"))

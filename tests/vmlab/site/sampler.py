@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-_PAUSE = 0.3
+_PAUSE = 0.5
 _MAJOR = 147
 _DEVICE = re.compile(r"^ *(\d+): cs:(\S+) ro:(\w+)/\w+ ds:(\w+)/", re.MULTILINE)
 
