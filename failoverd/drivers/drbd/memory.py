@@ -32,9 +32,9 @@ class Loss:
     """The connection to a Primary was lost. `wall`: when, as seconds since 1970, to be told to a person.
 
     `ours`: seconds since then in which this node was at work to become Primary itself; nobody else was then.
-    `noticed`: when this node saw that it was gone, which may be later than `since`. `age`: how old the data was when it
-    was refused; None when it was not. `quorate`: this node has had quorum ever
-    since, so that the other one had not. `voted`: the resource needs quorum to be written; None when not asked yet.
+    `noticed`: when this node last saw it go, which may be later than `since`. `age`: how old the data was when it was
+    refused; None when it was not. `quorate`: this node has had quorum ever since, so that the other one had not.
+    `voted`: the resource needs quorum to be written; None when not asked yet.
     """
 
     peer: int
@@ -86,15 +86,15 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
     elif primaries:
         primary = primaries[0]
     elif primary is not None and primary[0] not in connected:
-        quorate = view is not None and view.nine and view.quorate
-        loss = loss or Loss(
+        first = Loss(
             peer=primary[0],
             name=primary[1],
             since=vouched,
             noticed=now,
             wall=wall - (now - vouched),
-            quorate=quorate,
+            quorate=view is not None and view.nine and view.quorate,
         )
+        loss = first if loss is None else dataclasses.replace(loss, noticed=now)
         primary = None
     elif primary is not None and peers[primary[0]].role != "Unknown":
         primary = None  # it has demoted itself, and all that it wrote is here

@@ -60,7 +60,7 @@ def test_a_loss_stays_where_it_was_however_often_it_is_seen() -> None:
 def test_what_happened_unseen_happened_at_the_last_moment_that_was_seen() -> None:
     memory = told((100, HERE), (400, ALONE), vouched={400: 130})
     assert memory.loss is not None
-    assert (memory.loss.since, memory.loss.wall) == (130, 1_000_130)
+    assert (memory.loss.since, memory.loss.noticed, memory.loss.wall) == (130, 400, 1_000_130)
 
 
 def test_a_restart_does_not_reset_the_time(directory: Path) -> None:
@@ -91,7 +91,7 @@ def test_while_it_synchronises_nothing_is_well_yet() -> None:
     assert told((100, HERE), (200, ALONE), (300, SYNCING), (400, HERE)).loss is None
     again = told((100, HERE), (200, ALONE), (300, SYNCING), (400, ALONE))
     assert again.loss is not None
-    assert again.loss.since == 200
+    assert (again.loss.since, again.loss.noticed) == (200, 400)
 
 
 def test_a_connection_that_is_only_begun_is_not_back() -> None:
