@@ -227,8 +227,10 @@ def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hy
     refused = there.wait_for_phase("refused")
     print(refused["reason"])
     assert not any("web" in guests for guests in lab.domains().values())
+    accepted = time.monotonic()
     there.machine.run(["failoverctl", "accept", INSTANCE, "web-disk"], within=SOON)
     lab.wait_for_master(there.name)
+    lab.wait_for_start("web", accepted)
     assert lab.heard(lab.judged_since).lost() != []
     assert any("accept" in str(transition) for transition in there.transitions())
     lab.judged_since = time.monotonic()
