@@ -167,7 +167,6 @@ class Drbd:
                     raise self._refuse(obstacle.reason, denial)
                 if obstacle is not None and obstacle.ask and rules is None:
                     rules = await look.rules(self.subject)
-                # With two Primaries allowed, DRBD would not refuse while the other one lives.
                 if obstacle is None or _may_ask(view, obstacle, rules):
                     denial = await self._tell(Verb.ACTIVATE)
                     if denial is None:
