@@ -14,7 +14,7 @@ from typing import Any
 from . import told
 from .lab import Lab
 from .profiles import NodeName
-from .waiting import POLL_SECONDS, NotInTimeError
+from .waiting import wait_for
 
 _MASTER = "Entering MASTER STATE"
 
@@ -82,23 +82,25 @@ class Witness:
     def facts(self, within: float) -> Iterator[Fact]:
         """Everything that happens, in order, until the failover is complete; NotInTimeError after `within` seconds."""
         deadline = time.monotonic() + within
-        while True:
-            done = self.moments.complete
-            ripe = time.monotonic_ns() - (0 if done else _HOLD_NS)
-            self._look_at_routes()
-            self._look_at_history()
-            self._look_at_log()
-            self._look_at_client()
-            if self.moments.cut:
-                for fact in sorted(self._facts, key=lambda fact: fact.at):
-                    if fact.at <= ripe:
-                        self._facts.remove(fact)
-                        yield fact
-            if done:
-                return
-            if time.monotonic() > deadline:
-                raise NotInTimeError(f"the failover was not complete within {within:g} s: {self.moments}")
-            time.sleep(POLL_SECONDS)
+        done = False
+        while not done:
+            what = f"the failover is complete, of which was seen so far: {self.moments}"
+            done, facts = wait_for(what, self._news, within=deadline - time.monotonic(), until=any)
+            yield from facts
+
+    def _news(self) -> tuple[bool, list[Fact]]:
+        """Whether the failover is complete, and what is to be told by now."""
+        done = self.moments.complete
+        ripe = time.monotonic_ns() - (0 if done else _HOLD_NS)
+        self._look_at_routes()
+        self._look_at_history()
+        self._look_at_log()
+        self._look_at_client()
+        if not self.moments.cut:
+            return done, []
+        told_now = sorted((fact for fact in self._facts if fact.at <= ripe), key=lambda fact: fact.at)
+        self._facts = [fact for fact in self._facts if fact.at > ripe]
+        return done, told_now
 
     def _see(self, at: int, who: str, what: str, below: tuple[str, ...] = ()) -> None:
         self._facts.append(Fact(at=at, who=who, what=what, below=below))
