@@ -218,10 +218,6 @@ class Hypervisors:
         sample = self._now().get(node)
         return sample.devices if sample is not None else {}
 
-    def now(self, node: str) -> evidence.Sample | None:
-        """The node's newest sample; None when it has not spoken within the last seconds."""
-        return self._now().get(node)
-
     def _now(self) -> dict[str, evidence.Sample]:
         heard = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES)
         on = [name for name, node in self.nodes.items() if node.machine.alive]

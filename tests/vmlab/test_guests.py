@@ -235,16 +235,20 @@ def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hy
     assert any("accept" in str(transition) for transition in there.transitions())
     lab.judged_since = time.monotonic()
 
+    here.machine.plug("replication")
+    lab.boot(here.name)
+    alarm = wait_for("the split brain is an alarm", lambda: here.instance()["alarm"], until=bool, within=SOON, poll=1.0)
+    assert "split" in alarm.lower() or "StandAlone" in alarm
+    here.machine.sh("drbdadm disconnect web; drbdadm connect --discard-my-data web")
+    there.machine.sh("drbdadm connect web", check=False)
+    lab.wait_until_replicated()
+
 
 def test_the_third_node_serves_what_it_may_and_nothing_else_when_two_are_dead(lab: Hypervisors) -> None:
-    left, right = lab.nodes["left"], lab.nodes["right"]
-    lab.wait_for_master("left")
-    assert not right.machine.alive
-    lab.wait_for_start("vpn", lab.judged_since - SOON)
-    minor = str(hosting.GUESTS["vpn"].minor)
-    lab.wait("center has vpn's data", lambda: lab.devices("center").get(minor, [""])[-1] == "UpToDate")
+    lab.begin("left")
     cut = time.monotonic()
-    left.machine.cut_power()
+    for name in ("left", "right"):
+        lab.nodes[name].machine.cut_power()
     lab.wait_for_master("center")
     lab.wait_for_start("vpn", cut)
     lab.wait_for_metrics({"center": _ACTIVE})
