@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 
 from failoverd import processes
+from tests.lab.waiting import wait_for
 
 
 def test_all_that_is_called_so_and_nothing_else() -> None:
     with subprocess.Popen(["sleep", "60"]) as first, subprocess.Popen(["sleep", "60"]) as second:
         try:
-            found = processes.called("sleep")
-            assert {first.pid, second.pid} <= set(found)
+            # A program has its new name only some time after it was started.
+            found = wait_for(
+                "both are called sleep",
+                lambda: processes.called("sleep"),
+                until=lambda pids: {first.pid, second.pid} <= set(pids),
+                within=20,
+            )
             assert found == sorted(found)
             assert os.getpid() not in found
             assert not {first.pid, second.pid} & set(processes.called("slee"))

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,15 +13,15 @@ import pytest
 
 from failoverd.core.model import Keepalived
 from failoverd.daemon.keepalived import KeepalivedWatch
+from tests.lab.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
 
 def called_so(process: subprocess.Popen[bytes]) -> None:
     """Wait until the kernel has the new name, which it sets a moment after the program was started."""
-    give_up = time.monotonic() + 10
-    while Path(f"/proc/{process.pid}/comm").read_text() != "keepalived\n":
-        assert time.monotonic() < give_up, "never called keepalived"
+    comm = Path(f"/proc/{process.pid}/comm")
+    wait_for("it is called keepalived", comm.read_text, until=lambda name: name == "keepalived\n", within=10)
 
 
 class Processes:

@@ -28,8 +28,7 @@ PRIMARY_8 = "primary 0"
 
 FOLLOWED = """\
 if [ "$key" = drbdsetup_events2 ]; then
-    cat ../dump 2>/dev/null && exec cat ../changes
-    exit 97
+    script='cat ../dump 2>/dev/null && exec cat ../changes; exit 97'
 fi"""
 
 

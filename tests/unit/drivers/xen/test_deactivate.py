@@ -65,8 +65,8 @@ async def test_one_that_does_not_listen_is_destroyed_at_its_deadline(fake: FakeX
     fake.transcript("xl shutdown -F web", "shutdown")
     fake.transcript("xl destroy web", "destroy", then=table("absent"))
     began = time.monotonic()
-    await quick(cfg, stop_timeout=0.5).deactivate()
-    assert time.monotonic() - began >= 0.5
+    await quick(cfg, stop_timeout=2).deactivate()
+    assert time.monotonic() - began >= 2
     assert fake.deeds == ["xl shutdown -F web", "xl destroy web"]
 
 

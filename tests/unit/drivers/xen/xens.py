@@ -16,7 +16,7 @@ UUID = "2abfb27d-16ee-4220-8844-4b1a58d15981"
 
 LISTING = """\
 if [ "$key" = xl_list_-v ]; then
-    . ../table.sh
+    script=$(cat ../table.sh)
 fi"""
 
 
