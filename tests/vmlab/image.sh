@@ -63,15 +63,12 @@ apt-config dump | grep '^Acquire::' >"$new/apt.conf"
 ssh-keygen -q -t ed25519 -N '' -C failoverd-vmlab -f "$new/id_ed25519"
 
 files=$new/files
-mkdir -p "$files/etc/initramfs-tools/conf.d" "$files/etc/ssh/sshd_config.d" "$files/etc/systemd/system" \
+mkdir -p "$files/etc/ssh/sshd_config.d" "$files/etc/systemd/system" \
     "$files/etc/systemd/journald.conf.d" "$files/etc/systemd/system/xen.service.d" "$files/etc/modprobe.d" "$files/root/.ssh" "$files/usr/local/sbin" "$files/var/log/journal"
 chmod 700 "$files/root" "$files/root/.ssh"
 cp "$new/id_ed25519.pub" "$files/root/.ssh/authorized_keys"
 echo "/dev/vda / ext4 noatime 0 0" >"$files/etc/fstab"
 echo "127.0.0.1 localhost left right center" >"$files/etc/hosts"
-# An emulated machine spends seconds on a big initrd.
-printf 'MODULES=list\nCOMPRESS=lz4\nFSTYPE=ext4\n' >"$files/etc/initramfs-tools/conf.d/vmlab"
-printf '%s\n' virtio_pci virtio_blk virtio_net ext4 >"$files/etc/initramfs-tools/modules"
 printf 'UsePAM no\nMaxSessions 64\n' >"$files/etc/ssh/sshd_config.d/vmlab.conf"
 # The boot before a reboot is evidence, and so is every line of a storm.
 printf '[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\n' >"$files/etc/systemd/journald.conf.d/vmlab.conf"
@@ -113,10 +110,9 @@ END
 
 root=$new/root
 # shellcheck disable=SC2016 # $1 is the chroot, and mmdebstrap's shell puts it in
-mmdebstrap --quiet --mode=root --variant=minbase --aptopt="$new/apt.conf" \
+INITRD=No mmdebstrap --quiet --mode=root --variant=minbase --aptopt="$new/apt.conf" \
     --include="$(echo "$packages" | xargs | tr ' ' ,)" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --essential-hook="tar -C '$files/etc' -c initramfs-tools | tar -C \"\$1/etc\" -x" \
     --customize-hook="tar -C '$files' --owner=0 --group=0 -c . | tar -C \"\$1\" -x" \
     --customize-hook="chroot \"\$1\" sh -c 'for unit in $(echo "$disabled" | xargs); do systemctl disable --quiet \$unit; done'" \
     --customize-hook="systemctl --quiet --root \"\$1\" mask $(echo "$masked" | xargs)" \
@@ -136,26 +132,51 @@ unpacked() {
 cloud=$(basename "$root"/lib/modules/*-cloud-amd64)
 stock=$(echo "$cloud" | sed 's/-cloud-/-/')
 cp "$root/boot/vmlinuz-$stock" "$new/vmlinuz"
-cp "$root/boot/initrd.img-$stock" "$new/initrd.img"
 unpacked "$new/vmlinuz" '\xfd7zXZ\x00' xz -dc --single-stream >"$new/vmlinux"
 [ -s "$new/vmlinux" ]
-# What guests are made of: all of their initrd but what they do; and Debian's kernel for clouds, which boots in two
-# thirds of the time.
-chroot "$root" sh -eu -s "$cloud" <<'END'
-mkdir -p /srv/guest/root
-cd /srv/guest/root
-mkdir -p bin dev lib proc sbin sys tmp
-cp /bin/busybox bin/
-for module in xen-blkfront xen-netfront; do
-    file=$(modinfo -k "$1" -n "$module")
-    case $file in
-    *.xz) xz -dc "$file" >"lib/$module.ko" ;;
-    *) cp "$file" "lib/$module.ko" ;;
-    esac
-done
-find . | cpio --quiet -o -H newc >../base.img
-rm -rf ../root
+# What machines and guests begin with. Debian's own initrd looks for hardware, which takes an emulated machine half a
+# minute; and guests have Debian's kernel for clouds, which boots in two thirds of the time.
+chroot "$root" sh -eu -s "$stock" "$cloud" <<'END'
+# Begins the initrd that is in the directory $1: busybox, and modules of the kernel $2 in the order of their loading.
+begin() {
+    mkdir -p "$1/bin" "$1/dev" "$1/lib" "$1/proc" "$1/root" "$1/sbin" "$1/sys" "$1/tmp"
+    cp /bin/busybox "$1/bin/"
+    tree=$1 kernel=$2 number=10
+    shift 2
+    # One that is not there is part of this kernel.
+    needed=$(for module; do modprobe -S "$kernel" -D "$module" 2>/dev/null || :; done)
+    for file in $(echo "$needed" | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
+        name=$number-$(basename "${file%.xz}")
+        case $file in
+        *.xz) xz -dc "$file" >"$tree/lib/$name" ;;
+        *) cp "$file" "$tree/lib/$name" ;;
+        esac
+        number=$((number + 1))
+    done
+}
+
+packed() {
+    (cd "$1" && find . | cpio --quiet -o -H newc)
+    rm -r "$1"
+}
+
+begin /srv/machine "$1" virtio_pci virtio_blk virtio_net virtio_rng crc32c_generic ext4
+cat >/srv/machine/init <<'INIT'
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+for module in /lib/*.ko; do /bin/busybox insmod "$module"; done
+until [ -b /dev/vda ]; do /bin/busybox usleep 50000; done
+/bin/busybox mount -t ext4 /dev/vda /root
+/bin/busybox mount -o move /dev /root/dev
+exec /bin/busybox switch_root /root /sbin/init
+INIT
+chmod 755 /srv/machine/init
+packed /srv/machine >/srv/initrd.img
+mkdir /srv/guest
+begin /srv/guest/root "$2" xen-blkfront xen-netfront
+packed /srv/guest/root >/srv/guest/base.img
 END
+mv "$root/srv/initrd.img" "$new/initrd.img"
 unpacked "$root/boot/vmlinuz-$cloud" '\x02\x21\x4c\x18' lz4 -dc >"$root/srv/guest/vmlinux"
 [ -s "$root/srv/guest/vmlinux" ]
 rm -r "$root/lib/modules/$cloud"
