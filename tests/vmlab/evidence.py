@@ -7,6 +7,7 @@ time with a word that is new at every start. A hypervisor tells what runs on it 
 import json
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was heard in a stretch of time."""
+    """All that was heard in a stretch of time, in the order of time."""
 
     told: list[Told]
     samples: list[Sample]
@@ -108,14 +109,15 @@ class Evidence:
         nodes = {sample.node for sample in self.samples}
         for node in nodes:
             others = [sample for sample in self.samples if sample.node != node]
+            times = [sample.at for sample in others]
             for first, second in pairwise(self.of(node)):
                 if first.boot != second.boot or second.at - first.at > _BLIND_SECONDS:
                     continue
                 all_the_time = first.things & second.things
                 # Seen wholly in between, so that nothing hangs on who was a little late.
-                between = (other for other in others if first.at <= other.began and other.at <= second.began)
-                for other in between:
-                    for thing in all_the_time & other.things:
+                between = slice(bisect_left(times, first.at), bisect_right(times, second.began))
+                for other in others[between]:
+                    for thing in all_the_time & other.things if other.began >= first.at else ():
                         yield f"{thing} is on {node} and on {other.node} at {other.at:.2f}"
 
 

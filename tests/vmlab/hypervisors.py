@@ -39,6 +39,8 @@ _RECENT_BYTES = 100_000
 class Hypervisor(Service):
     """One of the three."""
 
+    poll = 1.0  # each answer costs an emulated Domain-0 a tenth of a second
+
     @property
     def name(self) -> str:
         return self.machine.name
@@ -76,9 +78,9 @@ class Hypervisor(Service):
         return list(self._ask("transition", id=transition)["steps"])
 
     def reconfigure(self, text: str) -> None:
-        """Have failoverd take another failoverd.toml."""
+        """Have failoverd take another failoverd.toml, which is known to be right: `systemctl reload` would check it."""
         self.machine.write("/etc/failoverd/failoverd.toml", text)
-        self.machine.run(["systemctl", "reload", "failoverd.service"], within=SOON)
+        self.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=HUP", "failoverd.service"], within=SOON)
 
     def configure_guest(self, guest: str, *words: str) -> None:
         """What its guest is told from its next start on (see site/guest-init)."""
@@ -227,9 +229,7 @@ class Hypervisors:
 
     def wait_for_master(self, name: str, within: float = SOON) -> None:
         """Wait until `name` has the VIP and all that it can carry, and nobody else anything."""
-        node = self.nodes[name]
-        node.wait_for_phase("active")
-        expected = {guest.name for guest in self.guests if name in guest.nodes[self.generation]}
+        expected = self._carried(name)
 
         def there() -> bool:
             domains = self.domains()
@@ -237,6 +237,7 @@ class Hypervisors:
             return set(domains.get(name, ())) == expected and not others and self.vips() == [name]
 
         self.wait(f"{name} has all that it can carry, alone", there, within)
+        self.nodes[name].wait_for_phase("active")
         listed = self.nodes[name].machine.run(["xl", "list"]).stdout.splitlines()[2:]
         assert {line.split()[0] for line in listed} == expected
 
@@ -279,6 +280,13 @@ class Hypervisors:
         self.guests = guests
         for node in self.nodes.values():
             node.reconfigure(hosting.failoverd(self.generation, guests))
+        wait_for(
+            "all nodes have these guests",
+            lambda: {name: hosting.GUESTS.keys() & node.instance()["resources"] for name, node in self.nodes.items()},
+            until=lambda seen: seen == {name: self._carried(name) for name in self.nodes},
+            within=SOON,
+            poll=1.0,
+        )
 
     def hand_over(self, here: Hypervisor, there: Hypervisor) -> None:
         """By hand, from the MASTER to its heir, until all is well again."""
@@ -287,6 +295,10 @@ class Hypervisors:
         here.wait_for_phase("standby")
         here.start_keepalived()
         self.wait_until_replicated()
+
+    def _carried(self, node: str) -> set[str]:
+        """The guests that the node may have."""
+        return {guest.name for guest in self.guests if node in guest.nodes[self.generation]}
 
     def _guests_tell(self) -> bool:
         told = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES).told

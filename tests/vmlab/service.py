@@ -20,7 +20,6 @@ UNIT = "failoverd.service"
 #: Seconds for what takes a moment on a real machine: this one may be emulated, on a busy host.
 SOON = 90.0
 
-_POLL = 0.3
 _STORY = Path(__file__).with_name("story")
 
 _KEEPALIVED = f"""global_defs {{
@@ -105,6 +104,9 @@ def upgraded(deb: Path, work: Path) -> tuple[Path, str]:
 class Service:
     """failoverd in `machine`, and what it drives there."""
 
+    poll = 0.3
+    """Seconds between two looks, where something is waited for."""
+
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
@@ -151,7 +153,7 @@ class Service:
     def wait_for_phase(self, phase: str) -> dict[str, Any]:
         """Wait until the instance is in `phase`, and return what `status` says of it."""
         return wait_for(
-            f"VI_1 is {phase}", self.instance, until=lambda seen: seen["phase"] == phase, within=SOON, poll=_POLL
+            f"VI_1 is {phase}", self.instance, until=lambda seen: seen["phase"] == phase, within=SOON, poll=self.poll
         )
 
     def property(self, name: str, unit: str = UNIT) -> str:
@@ -165,7 +167,7 @@ class Service:
             lambda: self.property(name, unit),
             until=lambda seen: seen == value,
             within=SOON,
-            poll=_POLL,
+            poll=self.poll,
         )
 
     def journal(self, *options: str) -> str:
@@ -236,14 +238,14 @@ class Service:
             lambda: self.status()["instances"]["storm"]["vrrp_state"],
             until=lambda word: word == last,
             within=SOON,
-            poll=_POLL,
+            poll=self.poll,
         )
         wait_for(
             f"{rounds} hooks are recorded",
             lambda: sorted(numbers("hook")),
             until=lambda recorded: recorded == every,
             within=SOON,
-            poll=_POLL,
+            poll=self.poll,
         )
         assert numbers("fifo") == every
         accepted = [row["state"] for row in self.recorded("storm") if row["verdict"] == "accepted"]
