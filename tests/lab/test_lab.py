@@ -174,7 +174,8 @@ def test_gaps_run_from_answer_to_answer() -> None:
 @contextmanager
 def _laboratory_elsewhere(*, wait_until: str) -> Iterator[tuple[subprocess.Popen[bytes], Run]]:
     """A laboratory in another process, with the run that it owns."""
-    argv = [sys.executable, "-m", "tests.lab", "hosting", "none"]
+    # What a shell runs in the background ignores SIGINT, and so does all that it starts.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "tests.lab", "hosting", "none"]
     with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
         try:
             run = wait_for(
