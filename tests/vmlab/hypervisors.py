@@ -141,6 +141,7 @@ class Hypervisors:
         self._lab.add_namespace("upstream", {"service": f"{UPSTREAM_ADDRESS}/24"})
         self._lab.add_namespace("client", {"service": f"{hosting.CLIENT}/24"})
         self.upstream = Upstream(run, HOSTING)
+        stack.callback(self.upstream.stop)
         self.upstream.start()
         self.records = run.work / "records"
         self.records.touch()
