@@ -214,7 +214,7 @@ on_crash = "destroy"
 
 def failoverd(generation: int, guests: Collection[Guest] = tuple(GUESTS.values()), *, timeout: str = "90s") -> str:
     """failoverd.toml; `timeout` is that of every activation but bird's."""
-    # Each look costs an emulated Domain-0 a second. What happens is told by events; these are for what makes none.
+    # Looks take an emulated Domain-0 long. What happens is told by events; these are for what makes none.
     text = f"""[node]
 check_interval = "2m"
 

@@ -39,7 +39,7 @@ _RECENT_BYTES = 100_000
 class Hypervisor(Service):
     """One of the three."""
 
-    poll = 1.0  # each answer costs an emulated Domain-0 a tenth of a second
+    poll = 1.0  # an emulated Domain-0 answers in the time that it needs for what is waited for
 
     @property
     def name(self) -> str:
