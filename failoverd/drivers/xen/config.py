@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from failoverd.drivers import DriverError, Refused, command
+from failoverd.drivers.shared import Shared
 from failoverd.drivers.xen.domain import why
 
 #: Seconds that one xl which only looks may take; it answers in 50 ms.
@@ -118,9 +119,13 @@ class File:
         return config
 
 
+#: What Xen says of the machine.
+_info = Shared("xl info", lambda: command.run(("xl", "info"), timeout=PATIENCE))
+
+
 async def memory_missing(config: Config) -> str:
     """Why there is too little memory for the domain, with the numbers; empty when that is not known for certain."""
-    done = await command.run(("xl", "info"), timeout=PATIENCE)
+    done = await _info.read(PATIENCE)
     said = dict(re.findall(r"^(\w+) *: (.*)$", done.stdout, re.MULTILINE))
     free = said.get("free_memory", "")
     if done.returncode != 0 or not free.isdecimal() or _balloons(said.get("xen_commandline", "")):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from failoverd.drivers import DriverError, command
+from failoverd.drivers.shared import Shared
 from failoverd.drivers.xen.config import PATIENCE, Disk
 
 _DEVICE = re.compile(r"/dev/drbd(\d+)")
@@ -21,6 +22,7 @@ _NAMES = re.compile(r"/dev/drbd\b|/dev/drbd[_\d]")
 
 #: One line for each thing there is, then ``exists -``. DRBD 8.4 and 9 both have it, and drbdadm's files play no part.
 _EVENTS = ("drbdsetup", "events2", "--now")
+_dump = Shared(shlex.join(_EVENTS), lambda: command.run(_EVENTS, timeout=PATIENCE))
 
 
 async def check(disks: Iterable[Disk]) -> None:
@@ -28,7 +30,7 @@ async def check(disks: Iterable[Disk]) -> None:
     minors = {minor: disk.path for disk in disks if (minor := minor_of(disk.path)) is not None}
     if not minors:
         return
-    done = await command.run(_EVENTS, timeout=PATIENCE)
+    done = await _dump.read(PATIENCE)
     if done.returncode != 0:
         said = command.last_line(done.stderr) or f"exit status {done.returncode}"
         raise DriverError(f"{shlex.join(_EVENTS)}: {said}")

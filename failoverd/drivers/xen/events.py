@@ -6,10 +6,12 @@ It does not tell which one, so one look at all of them finds that out. What this
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 from failoverd import log
 from failoverd.drivers import DriverError, stream
+from failoverd.drivers.xen.config import PATIENCE
 from failoverd.drivers.xen.listing import listing
 
 COMMAND = ("xenstore-watch", "@introduceDomain", "@releaseDomain")
@@ -17,6 +19,11 @@ COMMAND = ("xenstore-watch", "@introduceDomain", "@releaseDomain")
 #: Seconds before the watch is started again after it has ended: at first, and when it ends again and again.
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+
+#: What happens while guests are created comes in dozens. After a look there is rest for so many times as long as it
+#: took, so that looking is no more than a fifth of what a processor does then; and for no more than so many seconds.
+REST = 4
+LONGEST_REST = 3.0
 
 _log = log.get("xen")
 _files: dict[str, str] = {}
@@ -71,7 +78,9 @@ async def watch(changed: Callable[[str | None], None]) -> None:
                     await lines.next()
                     rest = SHORTEST_PAUSE
                     bell.ring()
+                    began = time.monotonic()
                     before = await _tell(before, changed)
+                    await asyncio.sleep(min(REST * (time.monotonic() - began), LONGEST_REST))
         except stream.Ended as ended:
             _log.warning("xenstore is not watched", reason=ended.reason, again_in=rest)
         changed(None)
@@ -82,7 +91,7 @@ async def watch(changed: Callable[[str | None], None]) -> None:
 async def _tell(before: Mapping[str, object], changed: Callable[[str | None], None]) -> Mapping[str, object]:
     """Tell what differs from `before`; what is there now. When it cannot be seen, anything may differ."""
     try:
-        domains = await listing.read()
+        domains = await listing.read(PATIENCE)
     except DriverError:
         changed(None)
         return {}

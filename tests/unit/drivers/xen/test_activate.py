@@ -341,6 +341,14 @@ async def test_an_xl_info_that_fails_is_no_reason(fake: FakeXen, web: Guest, cfg
     assert fake.deeds == [f"xl create {cfg}"]
 
 
+async def test_what_is_asked_for_many_guests_at_once_is_asked_once(fake: FakeXen) -> None:
+    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left").rstrip())
+    guests = [config.Config(name=f"guest{number}", memory=96) for number in range(8)]
+    disks = [config.Disk(path="/dev/drbd0")]
+    await asyncio.gather(*map(config.memory_missing, guests), *(disk.check(disks) for _ in guests))
+    assert sorted(fake.told) == [EVENTS, "xl info"]
+
+
 def test_the_plan(web: Guest, cfg: str) -> None:
     assert web.commands(Verb.ACTIVATE) == (f"xl create {cfg}",)
     assert web.commands(Verb.DEACTIVATE) == ("xl shutdown -F web", "xl destroy web  # after 20 s")

@@ -105,6 +105,21 @@ async def test_nothing_is_asked_while_nothing_happens(fake: FakeXen, xenstore: X
         assert changed == []
 
 
+async def test_a_storm_of_events_is_not_one_of_looks(
+    fake: FakeXen, xenstore: Xenstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "REST", 1e6)
+    monkeypatch.setattr(events, "LONGEST_REST", 0.5)
+    async with watching(events.watch):
+        xenstore.tell("@introduceDomain")
+        await until(lambda: "xl list -v" in fake.told)
+        for _ in range(20):
+            xenstore.tell("@introduceDomain", "@releaseDomain")
+            await asyncio.sleep(0.001)
+        await until(lambda: fake.told.count("xl list -v") == 2)
+        assert events.bell.count > 0
+
+
 async def test_when_it_cannot_be_seen_anything_may_have_changed(
     fake: FakeXen, web: Guest, cfg: str, xenstore: Xenstore
 ) -> None:
