@@ -26,6 +26,9 @@ RESERVE = 5.0
 #: where there is a quorum a Primary that has died is found out by asking, long before DRBD itself misses it.
 AGAIN = 2.0
 
+#: Seconds in which DRBD's events tell of a role that was changed; they come in a few milliseconds.
+TOLD = 0.5
+
 #: Seconds for which DRBD is left alone after it has said no, and seconds between two tries to close a device.
 PAUSE = 0.2
 CLOSED = 0.5
@@ -41,6 +44,7 @@ _UNSAFE = ("(-2)", "(-7)", "(-25)")
 _NOT_UP = ("(158)", "(127)")
 
 _WORDS = {Verb.ACTIVATE: "primary", Verb.DEACTIVATE: "secondary"}
+_LEVELS = {Verb.ACTIVATE: Level.ACTIVE, Verb.DEACTIVATE: Level.STANDBY}
 
 
 class Drbd:
@@ -51,13 +55,15 @@ class Drbd:
         self._limits = limits
         self._spec = spec
         self._seen: Resource | None = None
+        self._changed: Resource | None = None  # what a verb has made of it, as DRBD's events tell
         self._refusal: tuple[Resource | None, str] | None = None  # the last one: while what is seen, and why
         self._told = True  # an observation has told of it
 
     async def observe(self) -> Observation:
         """Its level. What is not up is STANDBY: nothing here can write to it, and a stop has nothing to stop."""
+        view, self._changed = self._changed, None
         try:
-            view = await self._read()
+            view = view or await self._read()
         except look.NotUp as error:
             return Observation(level=Level.STANDBY, detail=error.reason, obstacle=self._obstacle(None, error.reason))
         except DriverError as error:
@@ -92,7 +98,7 @@ class Drbd:
         else:
             if view.role == SECONDARY:
                 return None
-        while (denial := await self._tell(Verb.DEACTIVATE)) is not None:
+        while (denial := await self._change(Verb.DEACTIVATE)) is not None:
             if time.monotonic() >= until:
                 raise DriverError(await self._why_primary(denial))
             await asyncio.sleep(CLOSED)
@@ -168,7 +174,7 @@ class Drbd:
                 if obstacle is not None and obstacle.ask and rules is None:
                     rules = await look.rules(self.subject)
                 if obstacle is None or _may_ask(view, obstacle, rules):
-                    denial = await self._tell(Verb.ACTIVATE)
+                    denial = await self._change(Verb.ACTIVATE)
                     if denial is None:
                         self._forget_loss()
                         return
@@ -216,6 +222,17 @@ class Drbd:
         if view.volumes and not view.nine:
             return [("drbdsetup", word, str(volume.minor)) for volume in view.volumes]
         return [("drbdsetup", word, self.subject)]
+
+    async def _change(self, verb: Verb) -> str | None:
+        """Change its role, as `_tell`. If DRBD's events say that it is so, the next observation goes by that."""
+        with follow.bell.listening(self.subject) as told:
+            denial = await self._tell(verb)
+            if denial is None and follow.bell.fold is not None:
+                await asyncio.wait({told}, timeout=TOLD)
+                view = follow.bell.view(self.subject)
+                if told.done() and view is not None and judge.level(view) is _LEVELS[verb]:
+                    self._seen = self._changed = view
+        return denial
 
     async def _tell(self, verb: Verb) -> str | None:
         """Have it change its role: None when it did, or why DRBD said no. DriverError when the tool has trouble."""

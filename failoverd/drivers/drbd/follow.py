@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from failoverd import log
 from failoverd.drivers import DriverError, stream
-from failoverd.drivers.drbd import look
+from failoverd.drivers.drbd import look, status
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.events import Fold
 from failoverd.drivers.drbd.status import Garbled, Resource, essence
@@ -42,10 +42,18 @@ _log = log.get("drbd")
 
 
 class Bell:
-    """Wakes who waits for a change of a resource."""
+    """Wakes who waits for a change of a resource, and says what has become of it."""
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Future[None], str] = {}
+        #: All that the stream told so far; None while there is none, or not yet its first dump.
+        self.fold: Fold | None = None
+
+    def view(self, name: str) -> Resource | None:
+        """The resource as the stream has it; None when that does not say, and when it is not up."""
+        with contextlib.suppress(Garbled):
+            return self.fold.resource(name, status.in_sync(look.page())) if self.fold is not None else None
+        return None
 
     @contextlib.contextmanager
     def listening(self, name: str) -> Iterator[asyncio.Future[None]]:
@@ -101,9 +109,12 @@ class _Follower:
 
     async def follow(self) -> None:
         """Until the stream ends or is not understood: DriverError."""
-        async with stream.following(ARGV) as lines:
-            while True:
-                self._take(await (lines.next(PULSE) if self._fold.complete else _some(lines)))
+        try:
+            async with stream.following(ARGV) as lines:
+                while True:
+                    self._take(await (lines.next(PULSE) if self._fold.complete else _some(lines)))
+        finally:
+            bell.fold = None
 
     def tell(self, name: str | None) -> None:
         """It has changed."""
@@ -132,6 +143,7 @@ class _Follower:
         """The first dump is whole: whatever was remembered is held against it."""
         for name in sorted(self._fold.names | memories.names()):
             self._see(name, now, memories.heard(name), quietly=True)
+        bell.fold = self._fold
         self.tell(None)
 
     def _see(self, name: str, now: float, vouched: float, *, quietly: bool = False) -> None:

@@ -39,9 +39,17 @@ class Rules:
     two_primaries: bool
 
 
+def page() -> str:
+    """What the kernel says in ``/proc/drbd``; empty when there is no module."""
+    try:
+        return PROC.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
 def generation() -> int | None:
     """The first number of the running module's version; None when there is no module."""
-    match = re.match(r"version: (\d+)\.", _page())
+    match = re.match(r"version: (\d+)\.", page())
     if match is not None:
         return int(match[1])
     return NINE if MODULE.exists() else None
@@ -54,7 +62,7 @@ async def read(name: str) -> Resource:
         raise NotUp(f"{name} is not up here (DRBD's kernel module is not loaded); drbdadm up {name}")
     if found < NINE:
         done = await command.run(("drbdsetup", "events2", "--now", name), timeout=PATIENCE)
-        resource = _understood(done, lambda text: events.parse(text, name, status.in_sync(_page())))
+        resource = _understood(done, lambda text: events.parse(text, name, status.in_sync(page())))
     else:
         done = await command.run(("drbdsetup", "status", "--json", name), timeout=PATIENCE)
         # The module may have gone since; then drbdsetup looked for it in vain.
@@ -95,10 +103,3 @@ def _understood(done: command.Completed, parse: Callable[[str], Resource | None]
         return parse(done.stdout)
     except Garbled as error:
         raise DriverError(str(error)) from error
-
-
-def _page() -> str:
-    try:
-        return PROC.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""

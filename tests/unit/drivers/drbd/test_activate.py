@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Verb
+from failoverd.core.model import Level, Verb
 from failoverd.drivers import DriverError, Hung, Refused, TimedOut, command, drbd
 from failoverd.drivers.drbd import driver as acting
 from failoverd.drivers.drbd import follow, look
@@ -29,8 +29,10 @@ from tests.unit.drivers.drbd.drbds import (
     FakeDrbd,
     actions,
     eight,
+    live,
     make,
 )
+from tests.unit.drivers.scripted import until, watching
 
 
 async def test_nine_is_promoted_by_name(fake: FakeDrbd) -> None:
@@ -342,3 +344,48 @@ async def test_once_it_has_met_them_it_need_not_wait(fake: FakeDrbd, clock: Cloc
     fake.answer("primary 1")
     await make(replace(SPEC, timeout=30), resource="web", connect_grace=15).activate()
     assert actions(fake) == ["primary 1"]
+
+
+def followed(fake: FakeDrbd, *changes: str) -> None:
+    """A stream of events, in which DRBD tells of the promotion with these lines."""
+    stream = live(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(stream[: stream.index("exists -") + 1])
+    fake.state(NINE / "all-fine", "right")
+    fake.script(PRIMARY_9, "\n".join(f"echo '{line}' >>../changes" for line in changes))
+
+
+async def test_what_it_has_become_is_taken_from_drbds_events(fake: FakeDrbd) -> None:
+    followed(fake, "change resource name:vpn role:Primary")
+    driver = make()
+    async with watching(follow.watch) as changed:
+        await until(lambda: changed == [None])
+        await driver.activate()
+        asked = len(fake.told)
+        seen = await driver.observe()
+        assert (seen.level, seen.detail.split(",")[0]) == (Level.ACTIVE, "Primary")
+        assert len(fake.told) == asked
+        assert (await driver.observe()).level is Level.STANDBY  # from then on it looks again
+        assert fake.told[asked:] == [STATUS]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (),
+        ("change device name:vpn volume:0 minor:0 disk:Outdated", "change resource name:vpn role:Primary"),
+        ("change resource name:web role:Primary",),
+    ],
+    ids=["nothing", "Outdated", "of another"],
+)
+async def test_what_drbds_events_do_not_say_is_looked_at(
+    fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(acting, "TOLD", 0.1)
+    followed(fake, *changes)
+    driver = make()
+    async with watching(follow.watch) as changed:
+        await until(lambda: changed == [None])
+        await driver.activate()
+        asked = len(fake.told)
+        assert (await driver.observe()).level is Level.STANDBY
+        assert fake.told[asked:] == [STATUS]
