@@ -52,6 +52,8 @@ def keepalived(
         "    script_user root",
         # The timers of two nodes are 4 ms apart: who is first must not be a matter of who gets a processor first.
         "    vrrp_rt_priority 50",
+        # By default the kernel kills it then after 10 ms of work, also where its processor was taken away meanwhile.
+        "    vrrp_rlimit_rttime 2000000",
         *fifo,
         "}",
     ]
