@@ -85,8 +85,7 @@ class _Bench:
         since = self._machine.sh(f"rm -f {_ENDED}; date +@%s.%N").strip()
         self._node.start_keepalived()
         ended = self._ended_by_failoverd() if ours else self._ended_by_script()
-        listed = self._machine.run(["xl", "list"]).stdout.splitlines()[2:]
-        assert {line.split()[0] for line in listed} == {guest.name for guest in guests}, listed
+        assert self._node.guests() == {guest.name for guest in guests}
         seconds = ended - self._master(since)
         self._node.stop_keepalived()
         if ours:
@@ -131,8 +130,6 @@ def main() -> None:
         before.boot()
         model = before.machines["left"]
         generation = template.configure(model, _GUESTS)
-        for guest in _GUESTS:
-            model.write(f"/etc/xen/{guest.name}.cfg", hosting.domain(guest, light=False))
         model.run(["systemctl", "disable", "--quiet", "failoverd.service", "keepalived", "vmlab-sampler"])
         model.shut_down()
         with VmLab({"left": _hardware("left", model), "right": _hardware("right", model)}) as lab:

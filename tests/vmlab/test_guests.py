@@ -36,9 +36,10 @@ def lab(whole: Hypervisors) -> Iterator[Hypervisors]:
     heard = whole.heard(whole.judged_since)
     assert heard.copies() == []
     assert heard.lost() == []
-    for node in whole.nodes.values():
-        if node.machine.alive:
-            assert "Traceback" not in node.journal("-b", "-o", "cat")
+    there = [node for node in whole.nodes.values() if node.machine.alive]
+    for node in there:
+        assert "Traceback" not in node.journal("-b", "-o", "cat", "--cursor-file=/run/vmlab-judged")
+    assert {node.name: node.guests() for node in there} == {name: set(them) for name, them in whole.domains().items()}
 
 
 def test_after_a_cold_boot_of_all_there_is_one_master_and_guests_run_there_only(lab: Hypervisors) -> None:
@@ -109,7 +110,6 @@ def test_tools_that_hang_end_at_their_deadline_and_the_daemon_lives(lab: Hypervi
         lab.wait("both have timed out", lambda: timed_out() >= {"web-disk", "vpn"})
         assert there.property("MainPID") == daemon
     there.reconfigure(hosting.failoverd(lab.generation))
-    here.start_keepalived()
     lab.begin(there.name)
 
 
