@@ -191,8 +191,8 @@ _QUICK = (
 def domain(guest: Guest, *words: str) -> str:
     """A guest's file for xl; `words` are more of what it is told (see site/guest-init).
 
-    Its hotplug scripts cost an emulated machine little. Of Debian's own, those of eight guests that are created at once
-    take there longer than the 40 s that libxl gives each.
+    Its hotplug scripts cost an emulated machine little. Of Debian's own, some take longer there than libxl
+    lets them, when eight guests are created at once.
     """
     block, vif = (f",script=/usr/local/lib/vmlab/xen-{kind}" for kind in ("block", "vif"))
     told = {"name": guest.name, "address": f"{_PUBLIC.format(guest.number)}/24", "client": CLIENT}

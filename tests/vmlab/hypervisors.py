@@ -268,7 +268,7 @@ class Hypervisors:
         for node in self.nodes.values():
             if node.instance()["phase"] not in ("standby", "active") or node.instance()["released"]:
                 node.machine.run(["failoverctl", "reset", INSTANCE], check=False)
-        # A start that is not needed costs a second each.
+        # One that is not needed would take its time, too, on a machine that is emulated.
         lacking = {name for name, node in self.nodes.items() if node.status()["keepalived"] != "running"}
         for name, node in self.nodes.items():
             if name != master and not (self.vips() == [master] and self.nodes[master].instance()["phase"] == "active"):

@@ -26,7 +26,7 @@ RESERVE = 5.0
 #: where there is a quorum a Primary that has died is found out by asking, long before DRBD itself misses it.
 AGAIN = 2.0
 
-#: Seconds in which DRBD's events tell of a role that was changed; they come in a few milliseconds.
+#: Seconds for which DRBD's events are waited for to tell of a role that was changed, before DRBD is asked.
 TOLD = 0.5
 
 #: Seconds for which DRBD is left alone after it has said no, and seconds between two tries to close a device.
