@@ -244,6 +244,7 @@ class Hypervisors:
 
         self.wait(f"{name} has all that it can carry, alone", there, within)
         self.nodes[name].wait_for_phase("active")
+        assert self.nodes[name].guests() == expected
 
     def wait_until_replicated(self) -> None:
         """Wait until each device that is up is connected, and its data is that of the Primary."""
