@@ -389,3 +389,19 @@ async def test_what_drbds_events_do_not_say_is_looked_at(
         asked = len(fake.told)
         assert (await driver.observe()).level is Level.STANDBY
         assert fake.told[asked:] == [STATUS]
+
+
+async def test_what_drbds_events_said_before_is_not_what_it_has_become(
+    fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting, "TOLD", 0.1)
+    followed(fake)
+    driver = make()
+    async with watching(follow.watch) as changed:
+        await until(lambda: changed == [None])
+        fake.change("change resource name:vpn role:Primary")
+        await until(lambda: "vpn" in changed)
+        await driver.activate()
+        asked = len(fake.told)
+        assert (await driver.observe()).level is Level.STANDBY
+        assert fake.told[asked:] == [STATUS]

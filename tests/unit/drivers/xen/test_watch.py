@@ -109,15 +109,14 @@ async def test_a_storm_of_events_is_not_one_of_looks(
     fake: FakeXen, xenstore: Xenstore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "REST", 1e6)
-    monkeypatch.setattr(events, "LONGEST_REST", 0.5)
+    monkeypatch.setattr(events, "LONGEST_REST", 60.0)
     async with watching(events.watch):
         xenstore.tell("@introduceDomain")
         await until(lambda: "xl list -v" in fake.told)
-        for _ in range(20):
+        for _ in range(50):
             xenstore.tell("@introduceDomain", "@releaseDomain")
-            await asyncio.sleep(0.001)
-        await until(lambda: fake.told.count("xl list -v") == 2)
-        assert events.bell.count > 0
+            await asyncio.sleep(0.01)
+        assert fake.told.count("xl list -v") == 1
 
 
 async def test_when_it_cannot_be_seen_anything_may_have_changed(
