@@ -57,8 +57,9 @@ class VipSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepalivedSeen:
-    """What keepalived's processes do."""
+    """What the processes of the keepalived that speaks for these instances do."""
 
+    instances: frozenset[str]
     condition: Keepalived
 
 

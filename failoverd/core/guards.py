@@ -35,11 +35,11 @@ def vip_problem(instance: InstanceState) -> str | None:
     return vip_missing(instance) if instance.target is Target.ACTIVE else vip_left(instance)
 
 
-def deaf(keepalived: Keepalived | None) -> str | None:
+def deaf(instance: InstanceState) -> str | None:
     """ACTIVE is refused while keepalived cannot hear the other nodes: one of them will take over."""
-    if keepalived is Keepalived.STOPPED:
+    if instance.keepalived is Keepalived.STOPPED:
         return "keepalived is stopped (SIGSTOP): continue it, or kill it and start it again"
-    if keepalived is Keepalived.GONE:
+    if instance.keepalived is Keepalived.GONE:
         return "keepalived is gone: start it"
     return None
 
@@ -51,10 +51,10 @@ def released(instance: InstanceState) -> str | None:
     return f"mastership was given away: {instance.released}; failoverctl reset {instance.spec.name} takes it back"
 
 
-def left_behind(instance: InstanceState, keepalived: Keepalived | None) -> str | None:
+def left_behind(instance: InstanceState) -> str | None:
     """The classic double master: keepalived was killed, and its VIP stayed."""
     here = vip_left(instance)
-    if keepalived is not Keepalived.GONE or here is None:
+    if instance.keepalived is not Keepalived.GONE or here is None:
         return None
     return f"keepalived is gone and {here}: start keepalived, which takes it away, or delete it by hand"
 

@@ -133,7 +133,8 @@ def _see_vip_and_ask(turn: Turn, instance: InstanceState, event: VipSeen) -> Ins
 def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) -> InstanceState:
     """The word of a keepalived that died does not bind the next one: it is a standby until it speaks."""
     turn.cause = f"keepalived is {event.condition.value}"
-    back = turn.state.keepalived is Keepalived.GONE and event.condition is not Keepalived.GONE
+    back = instance.keepalived is Keepalived.GONE and event.condition is not Keepalived.GONE
+    instance = replace(instance, keepalived=event.condition)
     if not back or instance.target is not Target.ACTIVE:
         return instance
     turn.ask(instance)
@@ -230,12 +231,9 @@ def _apply(turn: Turn, event: InstanceEvent) -> None:
     for name in _concerned(turn.state, event):
         instance = turn.state.instances[name]
         turn.put(name, TABLE[instance.phase][type(event)](turn, instance, event))
-    match event:
-        case KeepalivedSeen():
-            turn.state = replace(turn.state, keepalived=event.condition)
-        case StepEnded():
-            orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
-            turn.state = replace(turn.state, orphans=orphans)
+    if isinstance(event, StepEnded):
+        orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
+        turn.state = replace(turn.state, orphans=orphans)
 
 
 def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
@@ -249,7 +247,9 @@ def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
                 yield event.instance
         case VipSeen():
             yield from (name for name, instance in state.instances.items() if event.vip in instance.vips)
-        case KeepalivedSeen() | Tick():
+        case KeepalivedSeen():
+            yield from (name for name in state.instances if name in event.instances)
+        case Tick():
             yield from state.instances
 
 

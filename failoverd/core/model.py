@@ -255,7 +255,8 @@ class ResourceState:
 class InstanceState:
     """What is known of one instance.
 
-    `vrrp`: keepalived's last word, None when it has not spoken. `target`: None while nothing trustworthy says
+    `vrrp`: keepalived's last word, None when it has not spoken. `keepalived`: the processes of the one that speaks
+    for this instance, None when they were never seen. `target`: None while nothing trustworthy says
     what it should be. `vips`: True on its interface and usable, False not, None not observed.
     `vip_deadline`: until when the VIPs may disagree with the target. `words`: how many words of keepalived were
     followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
@@ -270,6 +271,7 @@ class InstanceState:
     vips: Mapping[Vip, bool | None]
     resources: Mapping[str, ResourceState]
     vrrp: VrrpState | None = None
+    keepalived: Keepalived | None = None
     target: Target | None = None
     direction: Target | None = None
     phase: Phase = Phase.UNKNOWN
@@ -285,7 +287,7 @@ class InstanceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The node. `keepalived` is None when its processes were never seen. The `next_` numbers are not used yet.
+    """The node. The `next_` numbers are not used yet.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
     have ended. `released`: instances whose mastership an earlier daemon gave away.
@@ -293,7 +295,6 @@ class State:
 
     config: Config
     instances: Mapping[str, InstanceState]
-    keepalived: Keepalived | None = None
     next_transition: int = 1
     next_step: int = 1
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)

@@ -9,7 +9,6 @@ from failoverd.core.events import Matter, Track
 from failoverd.core.model import (
     Ending,
     InstanceState,
-    Keepalived,
     Level,
     OnFailure,
     OnRefused,
@@ -59,10 +58,10 @@ class _Course:
     overdue: bool = False
 
 
-def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) -> _Course:
+def _course(instance: InstanceState, now: float) -> _Course:
     if instance.target is not Target.ACTIVE:
         return _Course(direction=instance.target)
-    refusal = guards.left_behind(instance, keepalived) or guards.deaf(keepalived) or guards.released(instance)
+    refusal = guards.left_behind(instance) or guards.deaf(instance) or guards.released(instance)
     if refusal is not None:
         return _Course(direction=Target.STANDBY, refusal=refusal)
     missing = guards.vip_missing(instance)
@@ -77,17 +76,17 @@ def _course(instance: InstanceState, keepalived: Keepalived | None, now: float) 
 
 def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     """Set the direction, start what may start, and say where the instance stands."""
-    left_behind = guards.left_behind(instance, turn.state.keepalived)
+    left_behind = guards.left_behind(instance)
     if instance.target is None and left_behind is not None:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
         instance = replace(instance, target=Target.STANDBY, cause=left_behind)
     instance = _give_away(turn, instance)
-    course = _course(instance, turn.state.keepalived, turn.now)
+    course = _course(instance, turn.now)
     if course.direction is None and not course.hold:
         return _at(turn, replace(instance, alarm=""), Phase.UNKNOWN)
     if not course.hold and course.direction is not instance.direction:
         instance = replace(unconfirmed(instance), direction=course.direction)
-    phase = _phase(turn, instance, course)
+    phase = _phase(instance, course)
     if not phase.settled and instance.transition is None:
         cause = course.refusal or turn.cause or instance.reason
         if turn.drift and course.refusal is None and instance.phase in (Phase.ACTIVE, Phase.STANDBY):
@@ -142,7 +141,7 @@ def _at(turn: Turn, instance: InstanceState, phase: Phase) -> InstanceState:
     return instance if phase is instance.phase else replace(instance, phase=phase, since=turn.now)
 
 
-def _phase(turn: Turn, instance: InstanceState, course: _Course) -> Phase:
+def _phase(instance: InstanceState, course: _Course) -> Phase:
     resources = instance.resources
     if course.hold:
         return _held(instance, course)
@@ -156,7 +155,7 @@ def _phase(turn: Turn, instance: InstanceState, course: _Course) -> Phase:
             return Phase.REFUSED
         return Phase.FAILED if planner.stopped(resources, course.direction) else Phase.ACTIVE
     rests = all(r.rests_at(Level.STANDBY) or planner.awaited(r, Target.STANDBY) for r in resources.values())
-    if not rests or guards.left_behind(instance, turn.state.keepalived) is not None:
+    if not rests or guards.left_behind(instance) is not None:
         return Phase.FAILED
     return Phase.REFUSED if instance.target is Target.ACTIVE else Phase.STANDBY
 
@@ -200,7 +199,7 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
     left = away = None
     if instance.target is not Target.ACTIVE:
         overdue = instance.target is Target.STANDBY and turn.now >= instance.vip_deadline
-        left = guards.left_behind(instance, turn.state.keepalived) or (guards.vip_left(instance) if overdue else None)
+        left = guards.left_behind(instance) or (guards.vip_left(instance) if overdue else None)
         away = guards.released(instance)
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
     problems = [course.refusal, failures, left and said + left, away]

@@ -257,7 +257,10 @@ class Service:
     def _keepalived_is(self, condition: Keepalived) -> None:
         if condition is Keepalived.GONE:
             self.intake.void()
-        self.dispatch(KeepalivedSeen(condition=condition))
+        self._tell_of_keepalived(condition)
+
+    def _tell_of_keepalived(self, condition: Keepalived) -> None:
+        self.dispatch(KeepalivedSeen(instances=frozenset(self.state.instances), condition=condition))
 
     def _apply(self, configuration: Configuration) -> None:
         self.executor.configure(configuration)
@@ -269,6 +272,8 @@ class Service:
         self._track.prepare(core.instances)
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
+        if self._keepalived.condition is not None:
+            self._tell_of_keepalived(self._keepalived.condition)
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
 
     def _reload(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from failoverd import __version__
 from failoverd.core import planner
-from failoverd.core.model import InstanceState, State, Target, Verb
+from failoverd.core.model import InstanceState, Keepalived, State, Target, Verb
 
 
 def timestamp(at: float) -> str:
@@ -21,15 +21,22 @@ def status(state: State, *, node: str, events: Mapping[str, int], wall: Callable
     return {
         "version": __version__,
         "node": node,
-        "keepalived": state.keepalived.value if state.keepalived is not None else "not seen",
+        "keepalived": _keepalived(state),
         "events": dict(events),
         "instances": {name: _instance(instance, wall) for name, instance in state.instances.items()},
     }
 
 
+def _keepalived(state: State) -> str:
+    """The worst of what is seen of the processes that speak for the instances."""
+    seen = {instance.keepalived for instance in state.instances.values()}
+    return next((each.value for each in reversed(Keepalived) if each in seen), "not seen")
+
+
 def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[str, Any]:
     return {
         "vrrp_state": instance.vrrp.value if instance.vrrp is not None else None,
+        "keepalived": instance.keepalived.value if instance.keepalived is not None else None,
         "target": instance.target.value if instance.target is not None else None,
         "phase": instance.phase.value,
         "since": timestamp(wall(instance.since)),

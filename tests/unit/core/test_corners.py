@@ -66,7 +66,7 @@ def test_a_demotion_for_a_dead_keepalived_is_not_abandoned_when_it_crashes_again
 
 
 def test_a_vip_left_behind_is_a_fault_also_when_nothing_else_is_known() -> None:
-    world = World(config=config(*CHAIN), vips={VIP: True}, keepalived=Keepalived.GONE)
+    world = World(config=config(*CHAIN), vips={VIP: True}, keepalived={"VI_1": Keepalived.GONE})
     world.actual = dict.fromkeys(world.actual, Level.ACTIVE)
     world.words["VI_1"] = VrrpState.BACKUP
     world.settle()

@@ -25,6 +25,7 @@ from failoverd.core.events import (
 from failoverd.core.model import (
     Config,
     Ending,
+    InstanceSpec,
     Keepalived,
     Level,
     Observation,
@@ -337,6 +338,21 @@ def test_a_frozen_keepalived_is_refused_until_it_goes_on() -> None:
         world.see_keepalived(condition)
         world.settle()
         assert world.instance.phase is phase
+
+
+def test_a_keepalived_that_speaks_for_another_instance_is_nothing_to_this_one() -> None:
+    one = config(resource("disk"))
+    other = InstanceSpec(name="VI_2", resources={"web": resource("web")})
+    world = World(config=replace(one, instances={**one.instances, "VI_2": other}))
+    for name in world.config.instances:
+        world.say(VrrpState.MASTER, name)
+    world.settle()
+    for condition in (Keepalived.STOPPED, Keepalived.RUNNING, Keepalived.GONE):
+        before = world.instance
+        world.see_keepalived(condition, "VI_2")
+        world.settle()
+        assert world.instance == before
+    assert world.actual == {("VI_1", "disk"): Level.ACTIVE, ("VI_2", "web"): Level.STANDBY}
 
 
 def test_a_reassertion_verifies_everything() -> None:

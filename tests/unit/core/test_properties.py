@@ -76,10 +76,12 @@ class Node(RuleBasedStateMachine):
         vip = data.draw(st.sampled_from(list(self.world.vips)))
         self.world.move_vip(vip, present=present)
 
-    @rule(condition=st.sampled_from(Keepalived))
-    def keepalived_is(self, condition: Keepalived) -> None:
-        if condition is not self.world.keepalived:
-            self.world.see_keepalived(condition)
+    @rule(data=st.data(), condition=st.sampled_from(Keepalived))
+    def keepalived_is(self, data: st.DataObject, condition: Keepalived) -> None:
+        names = data.draw(st.sets(st.sampled_from(sorted(self.world.config.instances)), min_size=1))
+        changed = {name for name in names if self.world.keepalived.get(name) is not condition}
+        if changed:
+            self.world.see_keepalived(condition, *changed)
 
     @precondition(lambda self: self.world.steps)
     @rule(

@@ -81,7 +81,7 @@ class World:
     told: dict[Key, Level] = field(default_factory=dict)
     words: dict[str, VrrpState] = field(default_factory=dict)
     vips: dict[Vip, bool | None] = field(default_factory=dict)
-    keepalived: Keepalived | None = None
+    keepalived: dict[str, Keepalived] = field(default_factory=dict)
     dbus: bool = False
     obstacles: dict[Key, str] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
@@ -105,8 +105,8 @@ class World:
         self.open.clear()
         self.state = State(config=Config(), instances={}, released=frozenset(self.released))
         self.send(Reloaded(config=self.config))
-        if self.keepalived is not None:
-            self.send(KeepalivedSeen(condition=self.keepalived))
+        for name, condition in self.keepalived.items():
+            self.send(KeepalivedSeen(instances=frozenset((name,)), condition=condition))
         for vip, present in self.vips.items():
             self.send(VipSeen(vip=vip, present=present))
 
@@ -114,12 +114,17 @@ class World:
     def instance(self) -> InstanceState:
         return self.state.instances["VI_1"]
 
-    def see_keepalived(self, condition: Keepalived) -> None:
-        """Its processes change; a MASTER that died is forgotten by the intake as well."""
-        self.keepalived = condition
+    def see_keepalived(self, condition: Keepalived, *names: str) -> list[Effect]:
+        """The processes that speak for `names` (all, if none is given) change.
+
+        A MASTER that died is forgotten by the intake as well.
+        """
+        concerned = frozenset(names or self.config.instances)
+        self.keepalived |= dict.fromkeys(concerned, condition)
         if condition is Keepalived.GONE:
-            self.words = {name: word for name, word in self.words.items() if word is not VrrpState.MASTER}
-        self.send(KeepalivedSeen(condition=condition))
+            dead = {name for name in concerned if self.words.get(name) is VrrpState.MASTER}
+            self.words = {name: word for name, word in self.words.items() if name not in dead}
+        return self.send(KeepalivedSeen(instances=concerned, condition=condition))
 
     def send(self, event: Event) -> list[Effect]:
         self.state, effects = machine.advance(self.state, event, self.now)
@@ -162,7 +167,7 @@ class World:
         if step.verb is Verb.ACTIVATE:
             assert self.state.instances[step.instance].vrrp is VrrpState.MASTER, "I3: activation without MASTER"
             assert all(self.vips[v] for v in self.state.instances[step.instance].spec.vips), "a VIP is not here"
-            assert self.keepalived in (None, Keepalived.RUNNING), "I3: activation without keepalived"
+            assert self.keepalived.get(step.instance) in (None, Keepalived.RUNNING), "I3: activation without keepalived"
             assert step.instance not in self.released, "activation after mastership was given away"
 
     def check(self) -> None:
@@ -187,8 +192,8 @@ class World:
 
         Who speaks lives: the service looks for its processes before it believes a word.
         """
-        if self.keepalived is Keepalived.GONE:
-            self.see_keepalived(Keepalived.RUNNING)
+        if self.keepalived.get(name) is Keepalived.GONE:
+            self.see_keepalived(Keepalived.RUNNING, name)
         present = (word is VrrpState.MASTER) if vip is None else vip
         for address in self.config.instances[name].vips:
             if self.vips[address] is not present:
