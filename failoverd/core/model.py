@@ -77,13 +77,18 @@ class Verb(enum.Enum):
 
 
 class Outcome(enum.Enum):
-    """How a step ended. HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now."""
+    """How a step ended.
+
+    HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now. NOT_STARTED: failoverd itself
+    had no descriptor, memory or process left for its tool, which says nothing of the resource.
+    """
 
     DONE = "done"
     FAILED = "failed"
     TIMED_OUT = "timed-out"
     HUNG = "hung"
     REFUSED = "refused"
+    NOT_STARTED = "not-started"
 
 
 class Ending(enum.Enum):

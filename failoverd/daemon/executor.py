@@ -22,7 +22,7 @@ from failoverd.daemon.config import Configuration
 from failoverd.daemon.leftovers import Leftover, Mark
 from failoverd.daemon.store import Store
 from failoverd.daemon.watches import Watches
-from failoverd.drivers import Accepts, Driver, DriverError, Hung, Refused, TimedOut, command
+from failoverd.drivers import Accepts, Driver, DriverError, Hung, NotStarted, Refused, TimedOut, command
 
 _log = log.get("executor")
 
@@ -31,6 +31,7 @@ _OUTCOMES: tuple[tuple[type[DriverError], Outcome], ...] = (
     (TimedOut, Outcome.TIMED_OUT),
     (Hung, Outcome.HUNG),
     (Refused, Outcome.REFUSED),
+    (NotStarted, Outcome.NOT_STARTED),
     (DriverError, Outcome.FAILED),
 )
 

@@ -36,6 +36,10 @@ class Hung(DriverError):
     """A tool outlived its deadline and SIGKILL (D state): it still runs, and nobody waits for it any more."""
 
 
+class NotStarted(DriverError):
+    """A tool was not started: we lack descriptors, memory or processes. It says nothing of the resource."""
+
+
 class Refused(DriverError):
     """An activation that would not be safe now, for a reason that does not pass within its deadline."""
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from failoverd import log
-from failoverd.drivers import DriverError, Hung, TimedOut, pipe
+from failoverd.drivers import DriverError, Hung, NotStarted, TimedOut, pipe
 from failoverd.drivers.pipe import Pipe
 
 #: Bytes of standard output and of standard error that are kept; what comes after is read and dropped.
@@ -36,6 +36,9 @@ _PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_
 
 #: What a process is to begin with as the system has it. Made once: asking for it costs as much as starting a process.
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
+#: What we lack, or the machine, when a tool cannot be started; the tool itself has nothing to do with it.
+_WANTING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 _logger = log.get("command")
 _recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
@@ -98,7 +101,8 @@ def last_line(text: str) -> str:
 async def run(argv: Sequence[str], *, timeout: float | None = None, input: bytes | None = None) -> Completed:
     """Run `argv` and wait until it ended, at most `timeout` seconds (None: until the caller cancels).
 
-    Raises DriverError when it cannot be started, TimedOut when it had to be ended, Hung when it could not be.
+    Raises DriverError when it cannot be started (NotStarted where that is our own failure), TimedOut when it had to be
+    ended, Hung when it could not be.
     A caller that cancels gets its CancelledError when the process is gone, at most two seconds later, or Hung.
     """
     text = shlex.join(argv)
@@ -159,7 +163,7 @@ class _Process:
                     one.close()
                 reason = _why_not_started(argv[0], error)
                 _logger.warning("not started", command=self._text, reason=reason)
-                raise DriverError(reason) from error
+                raise (NotStarted if error.errno in _WANTING else DriverError)(reason) from error
         self._stdout, self._stderr = pipes
         self._stdout.watch()
         self._stderr.watch()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.drivers import DriverError, Hung, TimedOut, command
+from failoverd.drivers import DriverError, Hung, NotStarted, TimedOut, command
 
 IGNORES_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
@@ -101,6 +102,16 @@ async def test_a_flood_is_read_and_dropped() -> None:
 async def test_what_cannot_be_started(argv: list[str], words: str) -> None:
     with pytest.raises(DriverError, match=words):
         await command.run(argv)
+
+
+async def test_a_want_of_our_own_is_not_the_tools_failure() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(NotStarted, match="Too many open files"):
+            await command.run(["true"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_hundred_at_once() -> None:
