@@ -21,6 +21,7 @@ all change the target or an observation, and rule 4 does the rest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -160,8 +161,6 @@ def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
 def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
     resources = {name: outcomes.overdue(turn, instance, r) for name, r in instance.resources.items()}
     instance = replace(instance, resources=resources)
-    if _may_take_back(turn, instance):
-        instance = take_back(turn, instance)
     if turn.now < instance.next_check:
         return instance
     turn.ask(instance)
@@ -213,31 +212,35 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
     """The state after `event`, and what is to be done. Raises outcomes.IllegalEvent for what only a bug can send.
 
     Deadlines that have passed by `now` are worked off first, whatever the event: none is lost to one that came first.
+    Only those instances are settled to which something happened, or for which there may be room now: settling the
+    others would change nothing.
     """
     turn = Turn(state, now)
-    if not isinstance(event, Tick):
-        _apply(turn, Tick())
+    _apply(turn, Tick())
     if isinstance(event, Reloaded):
         reload(turn, event.config)
-    else:
+    elif not isinstance(event, Tick):
         _apply(turn, event)
-    # Room for steps is given to those first that must become standby.
-    for name in sorted(turn.state.instances, key=lambda n: turn.state.instances[n].target is Target.ACTIVE):
-        turn.put(name, settle(turn, turn.state.instances[name]))
-    return turn.state, tuple(turn.effects)
+    for name in turn.urgent():
+        instance = settle(turn, turn.take(name))
+        if _may_take_back(turn, instance):
+            instance = settle(turn, take_back(turn, instance))
+        turn.put(name, instance)
+    return turn.ended(), tuple(turn.effects)
 
 
 def _apply(turn: Turn, event: InstanceEvent) -> None:
-    for name in _concerned(turn.state, event):
-        instance = turn.state.instances[name]
+    for name in tuple(_concerned(turn, event)):
+        instance = turn.take(name)
         turn.put(name, TABLE[instance.phase][type(event)](turn, instance, event))
     if isinstance(event, StepEnded):
         orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
         turn.state = replace(turn.state, orphans=orphans)
 
 
-def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
+def _concerned(turn: Turn, event: InstanceEvent) -> Iterator[str]:
     """The instances that the event is for. What is no longer configured concerns nobody."""
+    state = turn.state
     match event:
         case ResourceObserved() | StepEnded() | Stirred():
             if event.instance in state.instances and event.resource in state.instances[event.instance].resources:
@@ -249,26 +252,10 @@ def _concerned(state: State, event: InstanceEvent) -> Iterator[str]:
             yield from (name for name, instance in state.instances.items() if event.vip in instance.vips)
         case KeepalivedSeen():
             yield from (name for name in state.instances if name in event.instances)
-        case Tick():
-            yield from state.instances
+        case Tick() if state.agenda.next <= turn.now:
+            yield from (name for name, at in state.agenda.due.items() if at <= turn.now)
 
 
-def next_deadline(state: State, now: float) -> float | None:
-    """When `advance` wants a Tick, if nothing else happens before; None when it needs none.
-
-    `now` is that of the last `advance`, which has worked off all that was due by then.
-    """
-    times: list[float] = []
-    for instance in state.instances.values():
-        times.append(instance.next_check)
-        if guards.vip_problem(instance) is not None:
-            times.append(instance.vip_deadline)
-        if instance.released and instance.spec.take_back_after is not None:
-            times.append(instance.released_at + instance.spec.take_back_after)
-        for resource in instance.resources.values():
-            times.append(resource.not_before)
-            if resource.step is not None:
-                times.append(resource.step.deadline)
-            if resource.look is not None:
-                times.append(resource.look.deadline)
-    return min((time for time in times if time > now), default=None)
+def next_deadline(state: State) -> float | None:
+    """When `advance` wants a Tick, if nothing else happens before; None when it needs none."""
+    return state.agenda.next if state.agenda.next < math.inf else None

@@ -6,6 +6,7 @@ All times are seconds on one monotonic clock that the caller passes in; all dura
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -267,7 +268,8 @@ class InstanceState:
     followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
     when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
     the target. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
-    `released`: why mastership was given away, empty when it was not; `released_at`: when.
+    `released`: why mastership was given away, empty when it was not; `released_at`: when. `crowded`: a step of it
+    waits for others to end, because the node has no room for it.
     """
 
     spec: InstanceSpec
@@ -288,6 +290,21 @@ class InstanceState:
     released: str = ""
     released_at: float = 0.0
     transition: int | None = None
+    crowded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """What is known of all instances together, so that an event need not ask them all; it follows from the rest.
+
+    `due`: when each of them wants a Tick, and `next`: when the first of them does; infinity: never. `running`: steps
+    in flight whose end is expected. `waiting`: the `urgency` of the crowded instances, the most urgent first.
+    """
+
+    due: Mapping[str, float] = field(default_factory=dict)
+    next: float = math.inf
+    running: int = 0
+    waiting: tuple[tuple[bool, float, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,3 +321,4 @@ class State:
     next_step: int = 1
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
+    agenda: Agenda = Agenda()

@@ -12,7 +12,7 @@ from failoverd.core.turn import Turn
 def reload(turn: Turn, config: Config) -> None:
     """Take `config` over. What is no longer in it is left as it is, and forgotten."""
     turn.cause = "the configuration was read"
-    old = turn.state.instances
+    old = turn.clear()
     for name, instance in old.items():
         if name not in config.instances and instance.transition is not None:
             turn.end(instance, Ending.OVERTAKEN, "it is no longer configured")
@@ -22,7 +22,7 @@ def reload(turn: Turn, config: Config) -> None:
         for r, resource in instance.resources.items()
         if resource.step is not None
     }
-    turn.state = replace(turn.state, config=config, instances={}, orphans={**turn.state.orphans, **running})
+    turn.state = replace(turn.state, config=config, orphans={**turn.state.orphans, **running})
     for name, spec in config.instances.items():
         turn.put(name, _configured(turn, old.get(name), spec))
         adopted = {(name, r) for r in spec.resources}

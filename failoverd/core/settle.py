@@ -76,6 +76,7 @@ def _course(instance: InstanceState, now: float) -> _Course:
 
 def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     """Set the direction, start what may start, and say where the instance stands."""
+    instance = replace(instance, crowded=False)
     left_behind = guards.left_behind(instance)
     if instance.target is None and left_behind is not None:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
@@ -175,16 +176,14 @@ def _held(instance: InstanceState, course: _Course) -> Phase:
 
 def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceState:
     """Start the steps that may start, as far as the node has room, and ask for what is not confirmed."""
-    everywhere = (r for other in turn.state.instances.values() for r in other.resources.values())
-    running = sum(r.step is not None and not r.overdue for r in everywhere)
-    room = max(0, turn.state.config.parallel - running)
     resources = dict(instance.resources)
-    for name in planner.ready(resources, direction, turn.now)[:room]:
+    ready = planner.ready(resources, direction, turn.now)
+    for name in ready[: turn.room]:
         resources[name] = turn.step(instance, name, resources[name], direction)
     for name, resource in resources.items():
         if planner.awaited(resource, direction):
             resources[name] = turn.look(instance, name, resource)
-    return replace(instance, resources=resources)
+    return replace(instance, resources=resources, crowded=len(ready) > turn.room)
 
 
 def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from bisect import insort
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 
-from failoverd.core import planner
+from failoverd.core import agenda, planner
 from failoverd.core.events import (
     Alarm,
     Effect,
@@ -15,7 +19,7 @@ from failoverd.core.events import (
     TransitionEnded,
     TransitionStarted,
 )
-from failoverd.core.model import Ending, InstanceState, Look, ResourceState, State, Step, Target
+from failoverd.core.model import Agenda, Ending, InstanceState, Look, ResourceState, State, Step, Target
 
 #: Seconds that one look at a resource may take.
 LOOK_TIMEOUT = 10.0
@@ -26,18 +30,74 @@ LATE = 15.0
 class Turn:
     """One call of `advance`: the state so far, and the effects. Lives no longer than the call.
 
-    `cause`: what happened, in a person's words. `drift`: it is that a resource was seen elsewhere than it was left.
+    `cause`: what happened to the instance in hand, in a person's words. `drift`: it is that a resource was seen
+    elsewhere than it was left.
     """
 
     def __init__(self, state: State, now: float) -> None:
-        self.state = state
+        self._instances = dict(state.instances)
+        self._running = state.agenda.running
+        self._waiting = list(state.agenda.waiting)
+        self._causes: dict[str, tuple[str, bool]] = {}  # of every instance to which something happened
+        self.state = replace(state, instances=self._instances)
         self.now = now
         self.effects: list[Effect] = []
         self.cause = ""
         self.drift = False
 
+    @property
+    def room(self) -> int:
+        """How many more steps may be started."""
+        return max(0, self.state.config.parallel - self._running)
+
+    def take(self, name: str) -> InstanceState:
+        """Take an instance in hand."""
+        self.cause, self.drift = self._causes.get(name, ("", False))
+        return self._instances[name]
+
     def put(self, name: str, instance: InstanceState) -> None:
-        self.state = replace(self.state, instances={**self.state.instances, name: instance})
+        """Put it back, changed."""
+        self._causes[name] = self.cause, self.drift
+        self._forget(self._instances.get(name))
+        self._instances[name] = instance
+        self._running += agenda.running(instance)
+        if instance.crowded:
+            insort(self._waiting, agenda.urgency(instance))
+
+    def clear(self) -> Mapping[str, InstanceState]:
+        """Begin without any instance; returns those that there were."""
+        before = dict(self._instances)
+        for instance in before.values():
+            self._forget(instance)
+        self._instances.clear()
+        self._causes.clear()
+        self.state = replace(self.state, agenda=Agenda())
+        return before
+
+    def _forget(self, instance: InstanceState | None) -> None:
+        if instance is None:
+            return
+        self._running -= agenda.running(instance)
+        if instance.crowded:
+            self._waiting.remove(agenda.urgency(instance))
+
+    def urgent(self) -> list[str]:
+        """Who is to be settled: what was touched, and who waits and may have room now; the most urgent first."""
+        touched = (agenda.urgency(self._instances[name]) for name in self._causes)
+        waiting = (each for each in self._waiting if each[2] not in self._causes)
+        return [name for _, _, name in sorted([*touched, *islice(waiting, self.room)])]
+
+    def ended(self) -> State:
+        """The state after all."""
+        due = dict(self.state.agenda.due)
+        due.update((name, agenda.due(self._instances[name], self.now)) for name in self._causes)
+        known = Agenda(
+            due=due,
+            next=min(due.values(), default=math.inf),
+            running=self._running,
+            waiting=tuple(self._waiting),
+        )
+        return replace(self.state, agenda=known)
 
     def _number(self) -> int:
         number = self.state.next_step

@@ -225,7 +225,7 @@ class Service:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        at = machine.next_deadline(self.state, self._now)
+        at = machine.next_deadline(self.state)
         if at is not None:
             self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._plain)
 

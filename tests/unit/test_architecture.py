@@ -18,7 +18,18 @@ FORBIDDEN = {
     "daemon": {"ctl", "sim"},
 }
 #: What the core may take from the standard library: data types, and nothing that touches the world.
-PURE = {"__future__", "collections", "dataclasses", "enum", "typing", "types", "math", "itertools", "functools"}
+PURE = {
+    "__future__",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "enum",
+    "typing",
+    "types",
+    "math",
+    "itertools",
+    "functools",
+}
 #: Foreign libraries, and the one module that imports each.
 DOORS = {
     "pyroute2": "failoverd/daemon/vip.py",

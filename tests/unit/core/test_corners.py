@@ -206,7 +206,7 @@ def test_there_is_always_a_next_deadline() -> None:
     world = active(resource("disk"))
     world.now = world.instance.next_check - 0.0001
     world.send(VipSeen(vip=VIP, present=True))
-    assert machine.next_deadline(world.state, world.now) == world.instance.next_check
+    assert machine.next_deadline(world.state) == world.instance.next_check
 
 
 # ---------------------------------------------------------------- reload while steps run

@@ -5,10 +5,12 @@ It answers the core's effects when the test says so, and checks the invariants o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from failoverd.core import machine, planner
+from failoverd.core.agenda import urgency
 from failoverd.core.events import (
     Alarm,
     Effect,
@@ -30,6 +32,7 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import (
+    Agenda,
     Config,
     InstanceSpec,
     InstanceState,
@@ -62,6 +65,18 @@ def config(
     by_name = {r.name: r for r in resources}
     spec = InstanceSpec(name="VI_1", vips=vips, take_back_after=take_back_after, resources=by_name)
     return Config(instances={"VI_1": spec}, parallel=parallel)
+
+
+def concerning_everybody(state: State) -> State:
+    """The same state, in which every instance wants a Tick: `advance` settles them all, whatever the event."""
+    instances = state.instances.values()
+    agenda = Agenda(
+        due=dict.fromkeys(state.instances, -math.inf),
+        next=-math.inf,
+        running=sum(r.step is not None and not r.step.overdue for i in instances for r in i.resources.values()),
+        waiting=tuple(sorted(urgency(instance) for instance in instances if instance.crowded)),
+    )
+    return replace(state, agenda=agenda)
 
 
 @dataclass
@@ -127,7 +142,9 @@ class World:
         return self.send(KeepalivedSeen(instances=concerned, condition=condition))
 
     def send(self, event: Event) -> list[Effect]:
+        slow = machine.advance(concerning_everybody(self.state), event, self.now)
         self.state, effects = machine.advance(self.state, event, self.now)
+        assert (self.state, effects) == slow, "an instance was not settled that should have been"
         for effect in effects:
             self._take(effect)
         self.check()
@@ -250,7 +267,7 @@ class World:
 
     def tick(self) -> bool:
         """Let time pass to the next deadline; False when there is none."""
-        at = machine.next_deadline(self.state, self.now)
+        at = machine.next_deadline(self.state)
         if at is None:
             return False
         assert at > self.now
