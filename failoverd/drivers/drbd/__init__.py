@@ -1,7 +1,7 @@
 """A DRBD resource: Primary on the MASTER, and nowhere else. DRBD 8.4 and 9, told apart at run time.
 
-What it decides is in judge.py, on what DRBD says (look.py, events.py, status.py) and what is remembered of how old the
-data here is (memory.py); driver.py acts on it, and follow.py notices every change. What this must not do: ``--force``,
+What it decides is in judge.py, on what DRBD says (the door drbdstate) and what is remembered of how old the data here
+is (memory.py); driver.py acts on it, and follow.py notices every change. What this must not do: ``--force``,
 in either direction; give up data; or promote data that is not, as far as can be known here, the newest.
 """
 

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 from failoverd.core.model import Level, Observation, ResourceSpec, Verb
 from failoverd.drivers import DriverError, Refused, command
-from failoverd.drivers.drbd import follow, judge, look, openers
+from failoverd.drivers.drbd import follow, judge, openers
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
-from failoverd.drivers.drbd.status import PRIMARY, SECONDARY, Resource, essence
+from failoverd.drivers.drbdstate import look
+from failoverd.drivers.drbdstate.status import PRIMARY, SECONDARY, Resource, essence
 
 #: Seconds of an activation's time that are kept for its last attempt: DRBD takes up to two to hear the other nodes.
 RESERVE = 5.0

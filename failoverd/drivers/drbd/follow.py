@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 from failoverd import log
 from failoverd.drivers import DriverError, stream
-from failoverd.drivers.drbd import look, status
 from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.events import Fold
-from failoverd.drivers.drbd.status import Garbled, Resource, essence
+from failoverd.drivers.drbdstate import look, status
+from failoverd.drivers.drbdstate.events import Fold
+from failoverd.drivers.drbdstate.status import Garbled, Resource, essence
 
 #: What is followed: every resource, on both generations.
 ARGV = ("drbdsetup", "events2")

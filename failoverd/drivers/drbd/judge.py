@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from failoverd.core.model import Level
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.drbd.status import PRIMARY, SECONDARY, STAND_ALONE, UP_TO_DATE, Peer, PeerVolume, Resource
+from failoverd.drivers.drbdstate.status import PRIMARY, SECONDARY, STAND_ALONE, UP_TO_DATE, Peer, PeerVolume, Resource
 
 #: Reasons of standing I/O that an operator or a fencing handler has given and will take back.
 _TEMPORARY = frozenset({"user", "fencing"})

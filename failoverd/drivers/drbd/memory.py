@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 
 from failoverd import log
-from failoverd.drivers.drbd.status import PRIMARY, Resource
+from failoverd.drivers.drbdstate.status import PRIMARY, Resource
 from failoverd.drivers.notebook import notebook
 
 _HEARD = "drbd.heard"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.drivers.drbd import driver, follow, look
+from failoverd.drivers.drbd import driver, follow
 from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbdstate import look
 from failoverd.drivers.notebook import notebook
-from tests.unit.drivers.drbd.drbds import FakeDrbd
+from tests.unit.drivers.drbdstate.drbdsetups import FakeDrbd
 
 
 class Clock:
@@ -44,6 +45,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDrbd]:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
     monkeypatch.setattr(look, "MODULE", tmp_path / "module")
+    monkeypatch.setattr(look, "_owners", {})
     monkeypatch.setattr(driver, "PAUSE", 0.01)
     monkeypatch.setattr(driver, "AGAIN", 0.1)
     monkeypatch.setattr(driver, "CLOSED", 0.05)

@@ -1,121 +1,25 @@
-"""Recorded words of DRBD, and a drbdsetup that says them and fails on everything that it was not told."""
+"""The driver of a DRBD resource as tests make it, and what it did."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from failoverd.core.model import ResourceSpec
 from failoverd.drivers import Refused, drbd
-from failoverd.drivers.drbd import events, look, status
 from failoverd.drivers.drbd.driver import Drbd
-from failoverd.drivers.drbd.status import Resource
-from tests.unit.drivers.scripted import Programs
-
-RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/drbd"
-NINE = RECORDINGS / "drbd-9.2"
-EIGHT = RECORDINGS / "drbd-8.4"
+from tests.unit.drivers.drbdstate.drbdsetups import FakeDrbd
 
 SPEC = ResourceSpec(instance="VI_1", name="vpn-disk", driver="drbd", timeout=0.9, stop_timeout=0.6)
-STATUS = "status --json vpn"
-EVENTS = "events2 --now vpn"
 SHOW = "show vpn"
 PRIMARY_9 = "primary vpn"
 PRIMARY_8 = "primary 0"
-
-FOLLOWED = """\
-if [ "$key" = drbdsetup_events2 ]; then
-    script='cat ../dump 2>/dev/null && exec cat ../changes; exit 97'
-fi"""
-
-
-def recorded(state: Path, node: str, name: str = "vpn") -> Resource | None:
-    """The resource as recorded in a state."""
-    told = state / f"{node}.status.json"
-    if told.exists():
-        return status.parse(told.read_text(), name)
-    page = (state / f"{node}.proc-drbd.txt").read_text()
-    return events.parse((state / f"{node}.events2-now.txt").read_text(), name, status.in_sync(page))
-
-
-def up(state: Path, node: str, name: str = "vpn") -> Resource:
-    """The same, of one that is up."""
-    view = recorded(state, node, name)
-    assert view is not None
-    return view
-
-
-def live(path: Path) -> list[str]:
-    """The lines of a recorded stream, without their times."""
-    return [line.partition(" ")[2] for line in path.read_text().splitlines()]
-
-
-class FakeDrbd(Programs):
-    """A drbdsetup on PATH; its command lines are without its name."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory, "drbdsetup", before=FOLLOWED)
-        os.mkfifo(directory / "changes")
-        self._changes = -1
-
-    def script(self, command: str, script: str) -> None:
-        super().script(f"drbdsetup {command}", script)
-
-    def forget(self, command: str) -> None:
-        super().forget(f"drbdsetup {command}")
-
-    def answer(self, argv: str, stdout: str = "", stderr: str = "", code: int = 0) -> None:
-        self.script(argv, f"cat <<'END'\n{stdout}\nEND\ncat >&2 <<'END'\n{stderr}\nEND\nexit {code}")
-
-    def transcript(self, argv: str, path: Path) -> None:
-        """Have it say what was recorded: ``$ command``, its output, its complaints after ``2>``, ``exit N``."""
-        _, *lines, last = path.read_text().splitlines()
-        complaints = [line.removeprefix("2> ") for line in lines if line.startswith("2> ")]
-        output = [line for line in lines if not line.startswith("2> ")]
-        self.answer(argv, "\n".join(output), "\n".join(complaints), int(last.removeprefix("exit ")))
-
-    def state(self, state: Path, node: str, name: str = "vpn") -> None:
-        """Have it look as recorded from now on."""
-        told = state / f"{node}.status.json"
-        if told.exists():
-            self.forget(f"status --json {name}")
-            self.answer(f"status --json {name}", told.read_text())
-        else:
-            self.forget(f"events2 --now {name}")
-            self.script(f"events2 --now {name}", f"cat {state / f'{node}.events2-now.txt'}")
-
-    @property
-    def told(self) -> list[str]:
-        return [line.removeprefix("drbdsetup ") for line in super().told]
-
-    def begin(self, dump: list[str]) -> None:
-        """The stream that is begun next has this dump, and goes on with what `change` says."""
-        self._changes = os.open(self.directory / "changes", os.O_RDWR | os.O_NONBLOCK)
-        (self.directory / "dump.new").write_text("".join(f"{line}\n" for line in dump))
-        (self.directory / "dump.new").rename(self.directory / "dump")
-
-    def change(self, *lines: str) -> None:
-        os.write(self._changes, "".join(f"{line}\n" for line in lines).encode())
-
-    def end(self) -> None:
-        """The stream ends, and the next one with it, until another is begun."""
-        (self.directory / "dump").unlink(missing_ok=True)
-        if self._changes >= 0:
-            os.close(self._changes)
-            self._changes = -1
 
 
 def make(spec: ResourceSpec = SPEC, **keys: Any) -> Drbd:
     options: dict[str, Any] = {"resource": "vpn", "connect_grace": 0} | keys
     return drbd.make(drbd.Options(**options), spec)
-
-
-def eight(state: Path, node: str) -> None:
-    """Make it a machine with DRBD 8.4, whose page looks as recorded."""
-    look.PROC.write_text((state / f"{node}.proc-drbd.txt").read_text())
 
 
 def actions(fake: FakeDrbd) -> list[str]:

@@ -15,23 +15,11 @@ import pytest
 from failoverd.core.model import Level, Verb
 from failoverd.drivers import DriverError, Hung, Refused, TimedOut, command, drbd
 from failoverd.drivers.drbd import driver as acting
-from failoverd.drivers.drbd import follow, look
+from failoverd.drivers.drbd import follow
+from failoverd.drivers.drbdstate import look
 from tests.unit.drivers.drbd.conftest import Clock
-from tests.unit.drivers.drbd.drbds import (
-    EIGHT,
-    EVENTS,
-    NINE,
-    PRIMARY_8,
-    PRIMARY_9,
-    SHOW,
-    SPEC,
-    STATUS,
-    FakeDrbd,
-    actions,
-    eight,
-    live,
-    make,
-)
+from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, SPEC, actions, make
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, STATUS, FakeDrbd, eight, live
 from tests.unit.drivers.scripted import until, watching
 
 

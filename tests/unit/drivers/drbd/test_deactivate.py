@@ -7,17 +7,10 @@ from dataclasses import replace
 import pytest
 
 from failoverd.drivers import DriverError
-from failoverd.drivers.drbd import look, openers
-from tests.unit.drivers.drbd.drbds import (
-    EIGHT,
-    NINE,
-    SPEC,
-    STATUS,
-    FakeDrbd,
-    actions,
-    eight,
-    make,
-)
+from failoverd.drivers.drbd import openers
+from failoverd.drivers.drbdstate import look
+from tests.unit.drivers.drbd.drbds import SPEC, actions, make
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, STATUS, FakeDrbd, eight
 
 
 async def test_demotion(fake: FakeDrbd) -> None:

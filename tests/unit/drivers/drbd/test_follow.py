@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.drivers.drbd import follow, look
+from failoverd.drivers.drbd import follow
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
+from failoverd.drivers.drbdstate import look
 from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.conftest import Clock
-from tests.unit.drivers.drbd.drbds import EIGHT, NINE, FakeDrbd, live
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, FakeDrbd, live
 from tests.unit.drivers.scripted import until, watching
 
 

@@ -11,8 +11,8 @@ import pytest
 from failoverd.core.model import Level
 from failoverd.drivers.drbd import judge
 from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.drbd.status import Resource
-from tests.unit.drivers.drbd.drbds import EIGHT, NINE, up
+from failoverd.drivers.drbdstate.status import Resource
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, up
 
 LIMITS = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=20, remedy="accept it")
 NOW = 1000.0

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failoverd.drivers.drbd import events, judge
+from failoverd.drivers.drbd import judge
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
-from failoverd.drivers.drbd.status import Resource
+from failoverd.drivers.drbdstate import events
+from failoverd.drivers.drbdstate.status import Resource
 from failoverd.drivers.notebook import notebook
-from tests.unit.drivers.drbd.drbds import EIGHT, NINE, live, up
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, live, up
 
 HERE = up(EIGHT / "primary-on-left", "right")
 ALONE = up(EIGHT / "left-killed", "right", "web")

@@ -9,19 +9,10 @@ import pytest
 from failoverd import drivers
 from failoverd.core.model import Level, Observation
 from failoverd.drivers import drbd
-from failoverd.drivers.drbd import follow, look
-from tests.unit.drivers.drbd.drbds import (
-    EIGHT,
-    EVENTS,
-    NINE,
-    PRIMARY_9,
-    SHOW,
-    STATUS,
-    FakeDrbd,
-    eight,
-    make,
-    refused,
-)
+from failoverd.drivers.drbd import follow
+from failoverd.drivers.drbdstate import look
+from tests.unit.drivers.drbd.drbds import PRIMARY_9, SHOW, make, refused
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, STATUS, FakeDrbd, eight
 
 
 async def test_observe_nine(fake: FakeDrbd) -> None:

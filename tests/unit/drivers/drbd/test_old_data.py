@@ -13,19 +13,8 @@ from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
 from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.conftest import Clock
-from tests.unit.drivers.drbd.drbds import (
-    EIGHT,
-    EVENTS,
-    NINE,
-    PRIMARY_8,
-    PRIMARY_9,
-    SHOW,
-    FakeDrbd,
-    actions,
-    eight,
-    make,
-    refused,
-)
+from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, actions, make, refused
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight
 
 
 def lost(since: float, name: str = "vpn", **more: Any) -> None:

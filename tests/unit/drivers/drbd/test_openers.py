@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.drivers.drbd import openers
-from tests.unit.drivers.drbd.drbds import NINE
+from tests.unit.drivers.drbdstate.drbdsetups import NINE
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.core.model import ResourceSpec
+from failoverd.drivers.drbdstate import look
 from failoverd.drivers.notebook import notebook
 from failoverd.drivers.xen import Options, config, events, guest, make
 from failoverd.drivers.xen.guest import Guest
@@ -27,6 +28,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
     monkeypatch.setattr(events, "_files", {})
     monkeypatch.setattr(notebook, "directory", tmp_path / "memory")
+    monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
+    monkeypatch.setattr(look, "MODULE", tmp_path / "module")
+    monkeypatch.setattr(look, "_owners", {})
     fake = FakeXen(tmp_path / "bin")
     fake.transcript("xl info", "info")
     return fake

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +13,10 @@ from failoverd.core.model import Level, Verb
 from failoverd.drivers import DriverError, Refused
 from failoverd.drivers.xen import Options, config, disk, guest
 from failoverd.drivers.xen.guest import Guest
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, up
 from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import ON_DRBD, quick
-from tests.unit.drivers.xen.xens import DRBD, FakeProcesses, FakeXen, recorded, table
-
-EVENTS = "drbdsetup events2 --now"
-
-
-def dump(state: str, node: str = "left") -> str:
-    return (DRBD / state / f"{node}.events2-now.txt").read_text()
+from tests.unit.drivers.xen.xens import EVENTS, STATUS, FakeProcesses, FakeXen, recorded, table
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def disks(fake: FakeXen, cfg: str) -> str:
     """The file of a web whose two disks are on DRBD 9, Primary here."""
     fake.forget(f"xl -N create {cfg}")
     fake.answer(f"xl -N create {cfg}", ON_DRBD)
-    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left").rstrip())
+    fake.drbd(NINE / "primary-on-left")
     return cfg
 
 
@@ -41,7 +38,7 @@ async def test_it_is_created(fake: FakeXen, web: Guest, disks: str) -> None:
     assert await web.activate() is None
     first, *looks, last = fake.told
     assert (first, last) == (f"xl -N create {disks}", f"xl create {disks}")
-    assert sorted(looks) == sorted(["xl list -v", EVENTS, "xl info"])
+    assert set(looks) == {"xl list -v", "xl info", EVENTS, STATUS.format("vpn"), STATUS.format("web")}
     assert (await web.observe()).level is Level.ACTIVE
 
 
@@ -124,8 +121,7 @@ async def test_a_paused_one_goes_on(fake: FakeXen, web: Guest) -> None:
 @pytest.mark.usefixtures("disks")
 async def test_a_paused_one_does_not_go_on_without_its_disks(fake: FakeXen, web: Guest) -> None:
     fake.show(table("paused"))
-    fake.forget(EVENTS)
-    fake.answer(EVENTS, dump("drbd-9.2/all-fine").rstrip())
+    fake.drbd(NINE / "all-fine")
     with pytest.raises(DriverError, match="is Secondary here"):
         await web.activate()
     assert fake.deeds == []
@@ -200,40 +196,42 @@ async def test_a_creation_that_was_cut_short_is_cleaned_up_by_the_next(fake: Fak
 @pytest.mark.parametrize(
     ("state", "node", "wrong"),
     [
-        ("drbd-9.2/primary-on-left", "left", ""),
-        ("drbd-9.2/primary-on-left", "right", "DRBD resource vpn is Secondary here"),
-        ("drbd-8.4/primary-on-left", "left", ""),
-        ("drbd-8.4/primary-on-left", "right", "DRBD resource vpn is Secondary here"),
-        ("drbd-9.2/left-isolated", "left", "DRBD resource vpn has no quorum"),
-        ("drbd-9.2/disk-failed-on-primary-left", "left", "DRBD resource vpn is Diskless here"),
-        ("drbd-8.4/primary-on-synctarget", "left", "DRBD resource vpn is Inconsistent here"),
-        ("drbd-9.2/no-resource-up", "left", "it is not up here"),
+        (NINE / "primary-on-left", "left", ""),
+        (NINE / "primary-on-left", "right", "DRBD resource vpn is Secondary here"),
+        (EIGHT / "primary-on-left", "left", ""),
+        (EIGHT / "primary-on-left", "right", "DRBD resource vpn is Secondary here"),
+        (NINE / "left-isolated", "left", "DRBD resource vpn has no quorum"),
+        (NINE / "disk-failed-on-primary-left", "left", "DRBD resource vpn is Diskless here"),
+        (EIGHT / "primary-on-synctarget", "left", "DRBD resource vpn is Inconsistent here"),
+        (NINE / "no-resource-up", "left", "it is not up here"),
     ],
 )
-def test_a_disk_must_be_primary_and_up_to_date_and_have_quorum(state: str, node: str, wrong: str) -> None:
-    assert disk.judge(dump(state, node), 0) == wrong
+async def test_a_disk_must_be_primary_and_up_to_date_and_have_quorum(
+    fake: FakeXen, state: Path, node: str, wrong: str
+) -> None:
+    fake.drbd(state, node)
+    with pytest.raises(DriverError, match=f"^disk /dev/drbd0: {wrong}$") if wrong else contextlib.nullcontext():
+        await disk.check([config.Disk(path="/dev/drbd0")])
+
+
+async def test_without_the_module_no_disk_is_on_drbd(fake: FakeXen) -> None:
+    with pytest.raises(DriverError, match=r"^disk /dev/drbd0: it is not up here \(.* module is not loaded\)$"):
+        await disk.check([config.Disk(path="/dev/drbd0")])
+    assert fake.told == []
 
 
 def test_a_suspended_disk_is_none() -> None:
-    text = dump("drbd-8.4/primary-on-left").replace("suspended:no", "suspended:user")
-    assert disk.judge(text, 0) == "DRBD resource vpn is suspended"
+    view = replace(up(EIGHT / "primary-on-left", "left"), suspended=frozenset({"user"}))
+    assert disk.judge(view, 0) == "DRBD resource vpn is suspended"
 
 
-def test_each_disk_is_judged_by_its_own_resource() -> None:
-    text = dump("drbd-9.2/primary-on-left").replace("name:web role:Primary", "name:web role:Secondary")
-    assert disk.judge(text, 0) == ""
-    assert disk.judge(text, 1) == "DRBD resource web is Secondary here"
-    assert disk.judge(text, 10) == "it is not up here"
-
-
-@pytest.mark.parametrize("text", ["", "\n", dump("drbd-9.2/primary-on-left")[:-10]])
-def test_a_dump_that_broke_off_proves_nothing(text: str) -> None:
-    assert "broke off" in disk.judge(text, 0)
-
-
-def test_words_that_are_missing_prove_nothing() -> None:
-    assert disk.judge("exists device name:vpn volume:0 minor:0 disk:UpToDate\n\nexists -\n", 0) != ""
-    assert disk.judge("exists resource name:vpn role:Primary\nexists device name:vpn minor:0\nexists -\n", 0) != ""
+async def test_each_disk_is_judged_by_its_own_resource(fake: FakeXen) -> None:
+    fake.drbd(NINE / "left-isolated")
+    await disk.check([config.Disk(path="/dev/drbd1")])
+    with pytest.raises(DriverError, match=r"^disk /dev/drbd0: DRBD resource vpn has no quorum$"):
+        await disk.check([config.Disk(path="/dev/drbd1"), config.Disk(path="/dev/drbd0")])
+    with pytest.raises(DriverError, match=r"^disk /dev/drbd10: it is not up here$"):
+        await disk.check([config.Disk(path="/dev/drbd10")])
 
 
 @pytest.mark.parametrize("name", ["by-res/vpn/0", "by-disk/lvm"])
@@ -252,8 +250,7 @@ async def test_a_disk_is_known_by_any_of_its_names(tmp_path: Path, name: str) ->
 
 @pytest.mark.usefixtures("disks")
 async def test_it_is_not_created_without_its_disks(fake: FakeXen, web: Guest) -> None:
-    fake.forget(EVENTS)
-    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left", "right").rstrip())
+    fake.drbd(NINE / "primary-on-left", "right")
     with pytest.raises(DriverError, match=r"^disk /dev/drbd0: DRBD resource vpn is Secondary here$"):
         await web.activate()
     assert fake.deeds == []
@@ -261,10 +258,12 @@ async def test_it_is_not_created_without_its_disks(fake: FakeXen, web: Guest) ->
 
 @pytest.mark.usefixtures("disks")
 async def test_a_drbdsetup_that_fails_proves_nothing(fake: FakeXen, web: Guest) -> None:
-    fake.forget(EVENTS)
-    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left").rstrip(), "Could not connect to 'drbd' generic netlink", 20)
-    with pytest.raises(DriverError, match=r"^drbdsetup events2 --now: Could not connect"):
-        await web.activate()
+    for asked in (EVENTS, STATUS.format("vpn")):
+        fake.forget(asked)
+        fake.script(asked, f"cat {NINE}/primary-on-left/left.status.json; echo 'Could not connect' >&2; exit 20")
+        with pytest.raises(DriverError, match=r"^disk /dev/drbd0: DRBD does not tell its state: Could not connect"):
+            await web.activate()
+        fake.drbd(NINE / "primary-on-left")
     assert fake.deeds == []
 
 
@@ -342,11 +341,9 @@ async def test_an_xl_info_that_fails_is_no_reason(fake: FakeXen, web: Guest, cfg
 
 
 async def test_what_is_asked_for_many_guests_at_once_is_asked_once(fake: FakeXen) -> None:
-    fake.answer(EVENTS, dump("drbd-9.2/primary-on-left").rstrip())
     guests = [config.Config(name=f"guest{number}", memory=96) for number in range(8)]
-    disks = [config.Disk(path="/dev/drbd0")]
-    await asyncio.gather(*map(config.memory_missing, guests), *(disk.check(disks) for _ in guests))
-    assert sorted(fake.told) == [EVENTS, "xl info"]
+    await asyncio.gather(*map(config.memory_missing, guests))
+    assert fake.told == ["xl info"]
 
 
 def test_the_plan(web: Guest, cfg: str) -> None:

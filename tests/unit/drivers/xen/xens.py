@@ -6,10 +6,15 @@ import os
 import re
 from pathlib import Path
 
+from failoverd.drivers.drbdstate import look
+from tests.unit.drivers.drbdstate.drbdsetups import NINE
 from tests.unit.drivers.scripted import Programs
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/xen/xl-4.17"
-DRBD = Path(__file__).resolve().parents[3] / "recordings/drbd"
+
+#: How all of DRBD's resources are asked for, and one.
+EVENTS = "drbdsetup events2 --now"
+STATUS = "drbdsetup status --json {}"
 
 #: The domain of every recorded table is called web here, and has this UUID.
 UUID = "2abfb27d-16ee-4220-8844-4b1a58d15981"
@@ -70,10 +75,26 @@ class FakeXen(Programs):
         (self.directory / "table.new").write_text(script)
         (self.directory / "table.new").rename(self.directory / "table.sh")
 
+    def drbd(self, state: Path, node: str = "left") -> None:
+        """From now on DRBD is as recorded in a state: every resource of it."""
+        dump = state / f"{node}.events2-now.txt"
+        self._replace(EVENTS, dump)
+        page = state / f"{node}.proc-drbd.txt"
+        look.PROC.write_text(page.read_text() if page.exists() else "version: 9.2.18 (api:2/proto:118-124)\n")
+        for name in sorted(set(re.findall(r"^exists resource name:(\S+)", dump.read_text(), re.MULTILINE))):
+            if NINE in state.parents:
+                self._replace(STATUS.format(name), state / f"{node}.status.json")
+            else:
+                self._replace(f"{EVENTS} {name}", dump)
+
+    def _replace(self, command: str, said: Path) -> None:
+        self.forget(command)
+        self.script(command, f"cat {said}")
+
     @property
     def deeds(self) -> list[str]:
         """The commands that change something."""
-        looks = ("xl list", "xl -N", "xl info", "drbdsetup events2 --now", "xenstore-watch")
+        looks = ("xl list", "xl -N", "xl info", "drbdsetup events2 --now", "drbdsetup status", "xenstore-watch")
         return [line for line in self.told if not line.startswith(looks)]
 
     @staticmethod

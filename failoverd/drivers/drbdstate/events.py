@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeVar
 
-from failoverd.drivers.drbd.status import STAND_ALONE, Garbled, Peer, PeerVolume, Resource, Volume
+from failoverd.drivers.drbdstate.status import STAND_ALONE, Garbled, Peer, PeerVolume, Resource, Volume
 
 _VERBS = frozenset({"exists", "create", "change", "destroy", "rename", "call", "response"})
 _OBJECTS = frozenset({"resource", "device", "connection", "peer-device", "path", "helper"})
@@ -41,6 +41,11 @@ class Fold:
     def names(self) -> frozenset[str]:
         """The resources that are up."""
         return frozenset(self._all)
+
+    @property
+    def owners(self) -> dict[int, str]:
+        """The name of the resource that each minor is of."""
+        return {int(it["minor"]): name for name, parts in self._all.items() for it in parts.devices.values()}
 
     def take(self, line: str) -> str | None:
         """Add a line; the name of the resource that it is about, if any. Garbled when it cannot be added."""
@@ -106,14 +111,19 @@ class Fold:
             self._all[name] = _Parts(resource=fields)
 
 
-def parse(text: str, name: str, percents: Mapping[int, float] | None = None) -> Resource | None:
-    """The resource in a whole dump (``events2 --now``); None when it is not there, Garbled when that is unclear."""
+def whole(text: str) -> Fold:
+    """A whole dump (``events2 --now``); Garbled when it is none."""
     fold = Fold()
     for line in text.splitlines():
         fold.take(line)
     if not fold.complete:
         raise Garbled("the dump of its events is not whole")
-    return fold.resource(name, percents)
+    return fold
+
+
+def parse(text: str, name: str, percents: Mapping[int, float] | None = None) -> Resource | None:
+    """The resource in a whole dump; None when it is not there, Garbled when that is unclear."""
+    return whole(text).resource(name, percents)
 
 
 def _change(them: dict[_Key, _Fields], key: _Key, verb: str, fields: _Fields) -> None:

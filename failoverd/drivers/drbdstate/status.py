@@ -86,6 +86,11 @@ class Resource:
         return tuple(peer for peer in self.peers if peer.connected and peer.role == PRIMARY)
 
     @property
+    def minors(self) -> frozenset[int]:
+        """The numbers of its devices: ``/dev/drbdMINOR``."""
+        return frozenset(volume.minor for volume in self.volumes)
+
+    @property
     def quorate(self) -> bool:
         """No volume lacks quorum. On 8.4, and where none is configured, that is always so."""
         return all(volume.quorum is not False for volume in self.volumes)

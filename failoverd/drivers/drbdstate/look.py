@@ -6,13 +6,16 @@ What this must not do: change anything, or make the kernel load DRBD's module.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from failoverd.drivers import DriverError, command
-from failoverd.drivers.drbd import events, status
-from failoverd.drivers.drbd.status import Garbled, Resource
+from failoverd.drivers.drbdstate import events, status
+from failoverd.drivers.drbdstate.status import Garbled, Resource
+from failoverd.drivers.shared import Shared
 
 #: The kernel's own page. Reading it never waits.
 PROC = Path("/proc/drbd")
@@ -23,8 +26,17 @@ MODULE = Path("/sys/module/drbd")
 #: Seconds that one look may take; drbdsetup answers in 50 ms on a slow machine.
 PATIENCE = 5.0
 
+#: One line for each thing there is, then ``exists -``; of one resource, or of all. drbdadm's files play no part.
+_DUMP = ("drbdsetup", "events2", "--now")
+
+#: The resource that each minor belonged to when it was last seen.
+_owners: dict[int, str] = {}
+
 #: The first generation that tells JSON, takes resources' names, and has quorum.
 NINE = 9
+
+
+_Told = TypeVar("_Told")
 
 
 class NotUp(DriverError):
@@ -61,7 +73,7 @@ async def read(name: str) -> Resource:
     if found is None:
         raise NotUp(f"{name} is not up here (DRBD's kernel module is not loaded); drbdadm up {name}")
     if found < NINE:
-        done = await command.run(("drbdsetup", "events2", "--now", name), timeout=PATIENCE)
+        done = await command.run((*_DUMP, name), timeout=PATIENCE)
         resource = _understood(done, lambda text: events.parse(text, name, status.in_sync(page())))
     else:
         done = await command.run(("drbdsetup", "status", "--json", name), timeout=PATIENCE)
@@ -70,6 +82,25 @@ async def read(name: str) -> Resource:
         resource = None if gone else _understood(done, lambda text: status.parse(text, name))
     if resource is None:
         raise NotUp(f"{name} is not up here; drbdadm up {name}")
+    _owners.update(dict.fromkeys(resource.minors, name))
+    return resource
+
+
+async def read_minor(minor: int) -> Resource:
+    """The resource that has this minor, as it is. NotUp and another DriverError as in `read`.
+
+    It is looked for by the name that it had when it was last seen. Only where that is not known, or not so any more,
+    everything that is up is gone through: on a large site that is long.
+    """
+    if generation() is None:
+        raise NotUp("it is not up here (DRBD's kernel module is not loaded)")
+    resource = await _read_owner(minor)
+    if resource is None:
+        _owners.pop(minor, None)
+        _owners.update(await _everything.read(PATIENCE))
+        resource = await _read_owner(minor)
+    if resource is None:
+        raise NotUp("it is not up here")
     return resource
 
 
@@ -96,7 +127,26 @@ def said(done: command.Completed) -> str:
     return ": ".join(line for line in lines if not unsaid.match(line)) or f"exit status {done.returncode}"
 
 
-def _understood(done: command.Completed, parse: Callable[[str], Resource | None]) -> Resource | None:
+async def _read_owner(minor: int) -> Resource | None:
+    """The resource that is known to have this minor; None when none is, or it has it no more."""
+    name = _owners.get(minor)
+    try:
+        resource = await read(name) if name is not None else None
+    except NotUp:
+        return None
+    return resource if resource is not None and minor in resource.minors else None
+
+
+async def _find_owners() -> dict[int, str]:
+    """The name of the resource that each minor is of."""
+    done = await command.run(_DUMP, timeout=PATIENCE)
+    return _understood(done, lambda text: events.whole(text).owners)
+
+
+_everything = Shared(shlex.join(_DUMP), _find_owners)
+
+
+def _understood(done: command.Completed, parse: Callable[[str], _Told]) -> _Told:
     if done.returncode != 0:
         raise DriverError(f"DRBD does not tell its state: {said(done)}")
     try:

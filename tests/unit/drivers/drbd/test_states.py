@@ -1,0 +1,200 @@
+"""What every recorded state means, on both generations, and what damaged words do."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from failoverd.core.model import Level
+from failoverd.drivers.drbd import judge
+from failoverd.drivers.drbd.memory import Memory
+from failoverd.drivers.drbdstate import events, status
+from failoverd.drivers.drbdstate.status import Garbled, Resource
+from tests.unit.drivers.drbdstate.drbdsetups import DUMPS, EIGHT, NAMES, NINE, STATUSES, recorded, up
+
+LETTERS = {"": Level.ACTIVE, "!": Level.FAILED, "-": Level.STANDBY}
+
+#: For each recorded state: NODE/RESOURCE that is ACTIVE, with ``!`` one that is FAILED, with ``*`` one that is up and
+#: has an alarm (after ``-``: a STANDBY). All others that are up are STANDBY, without one.
+STATES_9 = {
+    "all-diskless": "left/web",
+    "all-fine": "",
+    "all-inconsistent": "",
+    "all-three-resources": "left/vpn left/web",
+    "alone-after-restart": "",
+    "attach-stuck-negotiating": "left/web",
+    "detached": "left/vpn! left/web",
+    "device-mounted": "left/vpn",
+    "device-open-read": "",
+    "device-open-write": "left/vpn",
+    "disk-failed-on-primary-left": "left/vpn! left/web",
+    "disk-failed-on-secondary-center": "left/vpn left/web",
+    "disk-reattached-left": "left/vpn! left/web",
+    "first-node-up": "",
+    "forced-secondary-still-mounted": "",
+    "initial-sync-primary-on-left": "left/vpn",
+    "isolated-secondary-right": "left/vpn left/web",
+    "left-back-alone-stale": "right/vpn! right/web",
+    "left-back-resync": "right/vpn right/web",
+    "left-down-cleanly": "",
+    "left-isolated": "left/vpn! left/web right/vpn right/web",
+    "left-isolated-demoted": "right/vpn right/web",
+    "left-isolated-nobody-promoted": "left/vpn!",
+    "left-isolated-right-primary": "left/vpn! left/web right/vpn right/web",
+    "left-killed": "",
+    "left-killed-before-timeout": "",
+    "left-rejoined-demoted-standalone": "left/vpn-* left/web-* right/vpn* right/web*",
+    "left-rejoins-both-primary": "left/vpn!* left/web* right/vpn* right/web* center/vpn-*",
+    "no-resource-up": "",
+    "peers-down-cleanly-right-primary": "right/vpn right/web",
+    "primary-on-left": "left/vpn left/web",
+    "primary-on-synctarget": "left/vpn! right/web",
+    "right-disconnected-from-left-only": "left/vpn left/web right/vpn-*",
+    "right-disconnected-left-primary": "left/vpn left/web right/vpn-* right/web-*",
+    "right-promoted-after-left-killed": "right/vpn right/web",
+    "synctarget-disconnected-from-source": "left/vpn right/vpn-*",
+    "web-split-brain": "right/vpn right/web* left/web-*",
+    "web-split-brain-resolving": "right/vpn right/web",
+    "web9-left-isolated-suspended": "left/vpn! left/web left/web9!",
+    "web9-primary-on-left": "left/vpn left/web left/web9",
+}
+STATES_8 = {
+    "all-fine": "",
+    "all-inconsistent": "",
+    "detached": "left/vpn left/web",
+    "device-open-read": "left/vpn",
+    "device-open-write": "left/vpn",
+    "disk-failed-on-primary-left": "left/vpn! left/web",
+    "first-node-up": "",
+    "initial-sync-primary-on-left": "left/vpn",
+    "left-back-resync": "right/vpn right/web",
+    "left-down-cleanly": "left/web right/vpn*",
+    "left-isolated": "left/vpn left/web right/vpn",
+    "left-killed": "right/vpn",
+    "left-killed-before-timeout": "right/vpn",
+    "no-resource-up": "",
+    "outdated": "left/web right/vpn-*",
+    "primary-on-left": "left/vpn left/web",
+    "primary-on-synctarget": "left/vpn! right/web",
+    "right-disconnected-left-primary": "left/vpn left/web right/vpn-* right/web-*",
+    "right-promoted-after-left-killed": "right/vpn right/web",
+    "split-brain": "left/vpn* left/web right/vpn*",
+}
+
+#: What an operator must be able to read in `status`.
+DETAILS = [
+    (NINE / "primary-on-left", "left", "web", "Primary, UpToDate; right is Secondary, UpToDate"),
+    (NINE / "left-isolated", "left", "vpn", "Primary, but without quorum; not connected to right (Connecting)"),
+    (NINE / "left-isolated-demoted", "left", "vpn", "Secondary, UpToDate; no quorum; not connected to right"),
+    (NINE / "web9-left-isolated-suspended", "left", "web9", "but without quorum; I/O suspended (quorum); not"),
+    (NINE / "disk-failed-on-primary-left", "left", "vpn", "Primary, but the data here is Diskless; right is"),
+    (NINE / "primary-on-synctarget", "left", "vpn", "here is Inconsistent; right is Secondary, UpToDate, synch"),
+    (NINE / "primary-on-synctarget", "left", "vpn", "right: 49 %; center is Secondary, UpToDate, waits to synchronise"),
+    (NINE / "left-back-resync", "right", "vpn", "left is Secondary, Inconsistent, synchronises to left: 30 %"),
+    (NINE / "left-back-resync", "center", "vpn", "left is Secondary, Inconsistent, waits to synchronise to left: 28 %"),
+    (NINE / "web-split-brain", "left", "web", "Secondary, UpToDate; not connected to right (StandAlone)"),
+    (EIGHT / "left-back-resync", "left", "vpn", "Inconsistent; peer is Primary, UpToDate, synchronises from peer: 2"),
+    (EIGHT / "primary-on-synctarget", "right", "vpn", "peer is Primary, Inconsistent, synchronises to peer: 38 %"),
+    (EIGHT / "split-brain", "right", "vpn", "Primary, UpToDate; not connected to peer (StandAlone)"),
+    (EIGHT / "detached", "left", "vpn", "Primary, UpToDate; peer is Secondary, Diskless"),
+]  # fmt: skip
+
+
+def expected(words: str) -> dict[str, tuple[Level, bool]]:
+    found: dict[str, tuple[Level, bool]] = {}
+    for word in words.split():
+        place = word.rstrip("!-*")
+        found[place] = LETTERS[word[len(place) :].rstrip("*")], word.endswith("*")
+    return found
+
+
+def nodes(state: Path) -> set[str]:
+    return {path.name.split(".")[0] for path in state.glob("*") if path in STATUSES or path in DUMPS}
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(NINE / s, w) for s, w in STATES_9.items()] + [(EIGHT / s, w) for s, w in STATES_8.items()],
+    ids=lambda value: f"{value.parent.name}-{value.name}" if isinstance(value, Path) else "",
+)
+def test_every_recorded_state(state: Path, words: str) -> None:
+    rest = expected(words)
+    assert nodes(state)
+    for node, name in itertools.product(sorted(nodes(state)), NAMES):
+        view = recorded(state, node, name)
+        level, alarm = rest.pop(f"{node}/{name}", (Level.STANDBY, False))
+        if view is None:
+            continue
+        assert judge.level(view) is level, (node, name)
+        assert (judge.alarm(view) is not None) is alarm, (node, name)
+        assert judge.detail(view, Memory())
+    assert not rest
+
+
+def test_no_recorded_state_is_left_out() -> None:
+    assert {path.parent.name for path in STATUSES} == set(STATES_9)
+    assert {path.parent.name for path in DUMPS if EIGHT in path.parents} == set(STATES_8)
+
+
+@pytest.mark.parametrize(("state", "node", "name", "words"), DETAILS)
+def test_details(state: Path, node: str, name: str, words: str) -> None:
+    assert words in judge.detail(up(state, node, name), Memory())
+
+
+def test_the_alarm_names_the_peer_and_the_way_back() -> None:
+    alarm = judge.alarm(up(NINE / "left-rejoins-both-primary", "left"))
+    assert alarm is not None
+    assert alarm.startswith("StandAlone towards right, center: split brain")
+    assert "drbdadm connect vpn" in alarm
+
+
+def judged(parse: Callable[[str, str], Resource | None], text: str, name: str) -> Level:
+    try:
+        view = parse(text, name)
+    except Garbled:
+        return Level.UNKNOWN
+    return judge.level(view) if isinstance(view, Resource) else Level.STANDBY
+
+
+DAMAGE = st.tuples(st.floats(0, 1), st.floats(0, 1), st.sampled_from(["", "\n", "x", " ", "no", ":", "\x00"]))
+
+
+@given(path=st.sampled_from([*STATUSES, *DUMPS]), damage=DAMAGE, name=st.sampled_from(NAMES))
+def test_damage_raises_nothing_and_makes_nothing_active(
+    path: Path, damage: tuple[float, float, str], name: str
+) -> None:
+    parse = status.parse if path in STATUSES else events.parse
+    text = path.read_text()
+    start, length, instead = damage
+    begin = int(start * len(text))
+    damaged = text[:begin] + instead + text[begin + int(length * (len(text) - begin)) :]
+    level = judged(parse, damaged, name)
+    if level is Level.ACTIVE:
+        assert judged(parse, text, name) is Level.ACTIVE
+
+
+def test_suspended_by_an_operator_is_told_and_no_failure() -> None:
+    text = (
+        (NINE / "primary-on-left/left.status.json")
+        .read_text()
+        .replace('"suspended-user": false', '"suspended-user": true')
+    )
+    view = status.parse(text, "vpn")
+    assert view is not None
+    assert judge.level(view) is Level.ACTIVE
+    assert "I/O suspended (user)" in judge.detail(view, Memory())
+    lost = status.parse(text.replace('"suspended-no-data": false', '"suspended-no-data": true'), "vpn")
+    assert lost is not None
+    assert judge.level(lost) is Level.FAILED
+
+
+def test_a_volume_without_its_disk_is_enough_to_fail() -> None:
+    dump = (EIGHT / "primary-on-left/left.events2-now.txt").read_text()
+    more = "exists device name:vpn volume:1 minor:7 disk:Diskless\nexists -"
+    view = events.parse(dump.replace("exists -", more), "vpn")
+    assert view is not None
+    assert judge.level(view) is Level.FAILED
+    assert "UpToDate (volume 0), Diskless (volume 1)" in judge.detail(view, Memory())
