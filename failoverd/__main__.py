@@ -20,6 +20,8 @@ from failoverd.daemon.intake import IntakeError
 from failoverd.daemon.service import Service
 from failoverd.daemon.settings import Settings
 
+_log = log.get("main")
+
 _FORMATS = "for a person, as JSON lines, or as journald's fields (default: %(default)s)"
 
 
@@ -83,6 +85,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that can be reloaded
     faulthandler.enable()  # systemd ends a stuck loop by SIGABRT: this says where it was stuck
     log.configure(arguments.log_format)
+    log.catch()
     settings = Settings(
         config=arguments.config,
         runtime_dir=arguments.runtime_dir,
@@ -95,8 +98,10 @@ def main() -> int:
             settings.state_dir.mkdir(parents=True, exist_ok=True)
         asyncio.run(_serve(settings, configuration))
     except (OSError, ControlError, IntakeError) as error:
-        print(f"failoverd: {error}", file=sys.stderr)
+        _log.critical("failoverd cannot serve", reason=str(error))
         return os.EX_CANTCREAT
+    finally:
+        log.flush()
     return os.EX_OK
 
 

@@ -1,27 +1,36 @@
 """The only place that knows structlog: how a line is made, and where it goes.
 
 Events are keyword events (``log.info("step ended", resource=..., outcome=...)``). Identifiers of an event or a
-transition are bound once with ``bound``; everything logged below carries them.
+transition are bound once with ``bound``; everything logged below carries them. Who logs never waits: a line is made
+and written by a thread of its own (``outbox.py``), and what it cannot get rid of is counted.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
+import select
 import sys
+import threading
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import structlog
 
+from failoverd import journal
+from failoverd.outbox import Outbox
+
 FORMATS = ("console", "json", "journal")
 
-#: Where journald listens; when it is absent, nobody does.
-JOURNAL_SOCKET = "/run/systemd/journal/socket"
+#: The most lines that wait for whoever takes them.
+LIMIT = 10_000
+
+#: Seconds without a line being taken that are trouble, and that lines have at the end of the process.
+STALLED, FLUSH = 3.0, 2.0
 
 #: Fields that a line of the journal has, and its text does not repeat.
 _UNSAID = frozenset({"part", "message_id"})
@@ -29,7 +38,22 @@ _UNSAID = frozenset({"part", "message_id"})
 #: syslog's numbers, which journald's PRIORITY takes.
 _PRIORITIES = {"critical": "2", "error": "3", "warning": "4", "info": "6", "debug": "7"}
 
-_Event = dict[str, Any]
+_STDERR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One line in the making. `at`: seconds since the epoch; `exception`: as `logging` has it."""
+
+    at: float
+    level: str
+    fields: dict[str, Any]
+    exception: Any = None
+
+    def traceback(self) -> str | None:
+        """What was raised, if anything; reading the source for it may take long."""
+        said = structlog.processors.format_exc_info(None, "", {"exc_info": self.exception})
+        return cast("str | None", said.get("exception"))
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
@@ -54,12 +78,12 @@ def configure(format: Literal["console", "json", "journal"], level: str = "info"
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"log level {level!r} is not one of debug, info, warning, error, critical")
-    put = _journal() if format == "journal" else None
+    journald = format == "journal" and Path(journal.SOCKET).exists()
+    write = _journal() if journald else (_json() if format == "json" else _console())
     root = logging.getLogger()
-    for handler in root.handlers[:]:
-        if isinstance(handler, _Handler):
-            root.removeHandler(handler)
-    root.addHandler(_Handler(put or (_json() if format == "json" else _console())))
+    for handler in _handlers():
+        root.removeHandler(handler)
+    root.addHandler(_Handler(write, "journald" if journald else "who reads our standard error"))
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger("failoverd").setLevel(number)
     structlog.configure(
@@ -72,8 +96,45 @@ def configure(format: Literal["console", "json", "journal"], level: str = "info"
         logger_factory=lambda *_: logging.getLogger("failoverd"),
         cache_logger_on_first_use=False,
     )
-    if format == "journal" and put is None:
+    if format == "journal" and not journald:
         get("log").warning("journald is not here; logging to stderr")
+
+
+def catch() -> None:
+    """Log what Python itself would write on stderr, and wait there: warnings, and what nobody caught."""
+    _log = get("python")
+    logging.captureWarnings(capture=True)
+    sys.excepthook = lambda *raised: _log.critical("nobody caught this; it is a bug of failoverd", exc_info=raised)
+    threading.excepthook = lambda it: _log.error(
+        "a thread ended by this; it is a bug of failoverd", exc_info=(it.exc_type, it.exc_value, it.exc_traceback)
+    )
+    sys.unraisablehook = lambda it: _log.error(
+        "nobody could be told of this", where=repr(it.object), exc_info=(it.exc_type, it.exc_value, it.exc_traceback)
+    )
+
+
+def flush(deadline: float = FLUSH) -> None:
+    """Wait until all lines are written, at most `deadline` seconds."""
+    for handler in _handlers():
+        handler.outbox.flush(deadline)
+
+
+def lost() -> int:
+    """How many lines were not written since the start."""
+    return sum(handler.outbox.lost for handler in _handlers())
+
+
+def trouble() -> str | None:
+    """Why no line is being written now, in one line; None when all is well."""
+    for handler in _handlers():
+        stalled = handler.outbox.stalled()
+        if stalled > STALLED:
+            return f"{handler.reader} has taken no line for {stalled:.0f} s"
+    return None
+
+
+def _handlers() -> list[_Handler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _Handler)]
 
 
 def _over_to_logging(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[Any, ...]:
@@ -82,101 +143,102 @@ def _over_to_logging(_logger: Any, _method: str, event: MutableMapping[str, Any]
 
 
 class _Handler(logging.Handler):
-    """Makes one event of a record, ours or another library's, and puts it. A line that cannot be written is lost."""
+    """Makes one event of a record, ours or another library's, and queues it. `reader`: who is to take the lines."""
 
-    def __init__(self, put: Callable[[_Event], None]) -> None:
+    def __init__(self, write: Callable[[_Event], None], reader: str) -> None:
         super().__init__()
-        self._put = put
+        self.reader = reader
+        self.outbox = Outbox("log", write, LIMIT)
+        self._told = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._put(_event(record))
-        except Exception:  # a full disk or a closed pipe behind stderr must not hurt the speaker
-            return
+        lost = self.outbox.lost
+        if lost > self._told and self.outbox.idle:
+            self._told = lost
+            self.outbox.put(_loss(record.created, lost))
+        self.outbox.put(_event(record))
+
+
+def _loss(at: float, count: int) -> _Event:
+    return _Event(at, "error", {"part": "log", "event": "lines of this log were lost", "since_start": count})
 
 
 def _event(record: logging.LogRecord) -> _Event:
     if isinstance(record.msg, dict):
-        event: _Event = dict(record.msg)
+        fields = dict(record.msg)
+        exception = fields.pop("exc_info", None)
+        if exception is True:
+            exception = sys.exc_info()
     else:
-        event = {"event": record.getMessage(), "part": record.name, "exc_info": record.exc_info}
-        structlog.contextvars.merge_contextvars(None, "", event)
-    event["level"] = record.levelname.lower()
-    return cast("_Event", structlog.processors.format_exc_info(None, "", event))
+        fields, exception = {"event": record.getMessage(), "part": record.name}, record.exc_info
+        structlog.contextvars.merge_contextvars(None, "", fields)
+    return _Event(record.created, record.levelname.lower(), fields, exception)
 
 
 def _console() -> Callable[[_Event], None]:
-    stream = sys.stderr
     render = structlog.dev.ConsoleRenderer(
-        colors=stream.isatty() and "NO_COLOR" not in os.environ,
+        colors=os.isatty(_STDERR) and "NO_COLOR" not in os.environ,
         exception_formatter=structlog.dev.plain_traceback,
         sort_keys=False,
     )
 
-    def put(event: _Event) -> None:
-        exception = event.pop("exception", None)
-        event.pop("message_id", None)  # is for programs
-        line = {"timestamp": f"{_now():%Y-%m-%d %H:%M:%S.%f}"[:-3]}
-        line |= {key: _printable(value) for key, value in event.items()}
-        if exception is not None:
-            line["exception"] = exception
-        stream.write(f"{render(None, '', line)}\n")
-        stream.flush()
+    def write(event: _Event) -> None:
+        line: dict[str, Any] = {"timestamp": f"{_local(event.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]}
+        line |= {key: _printable(value) for key, value in event.fields.items() if key != "message_id"}  # for programs
+        line["level"] = event.level
+        if (said := event.traceback()) is not None:
+            line["exception"] = said
+        _write(str(render(None, "", line)))
 
-    return put
+    return write
 
 
 def _json() -> Callable[[_Event], None]:
-    stream = sys.stderr
     render = structlog.processors.JSONRenderer(default=str)
 
-    def put(event: _Event) -> None:
-        first = {key: event.pop(key, "") for key in ("level", "part", "event")}
-        line = {"timestamp": _now().isoformat(timespec="milliseconds"), **first, **event}
-        stream.write(f"{cast('str', render(None, '', line))}\n")
-        stream.flush()
+    def write(event: _Event) -> None:
+        rest = dict(event.fields)
+        first = {"level": event.level, "part": rest.pop("part", ""), "event": rest.pop("event", "")}
+        line = {"timestamp": _local(event.at).isoformat(timespec="milliseconds"), **first, **rest}
+        if (said := event.traceback()) is not None:
+            line["exception"] = said
+        _write(cast("str", render(None, "", line)))
 
-    return put
+    return write
 
 
-def _journal() -> Callable[[_Event], None] | None:
-    """None when journald is not here: its library would lose every line without a word."""
-    if not Path(JOURNAL_SOCKET).exists():
-        return None
-    try:
-        from systemd import journal  # the other formats do without it
-    except ImportError:
-        return None
+def _write(line: str) -> None:
+    """Past Python's own stderr, whose lock a thread that waits would hold until the very end."""
+    left = memoryview(f"{line}\n".encode(errors="backslashreplace"))
+    while left:
+        try:
+            left = left[os.write(_STDERR, left) :]
+        except BlockingIOError:
+            select.select([], [_STDERR], [])
 
-    def put(event: _Event) -> None:
-        level = event.pop("level")
-        exception = event.pop("exception", None)
-        text = str(event.pop("event", ""))
-        said = " ".join(f"{key}={_printable(value)}" for key, value in event.items() if key not in _UNSAID)
-        fields = {_journal_name(key): _text(value) for key, value in event.items()}
+
+def _journal() -> Callable[[_Event], None]:
+    journald = journal.Journal()
+
+    def write(event: _Event) -> None:
+        rest = dict(event.fields)
+        text = str(rest.pop("event", ""))
+        said = " ".join(f"{key}={_printable(value)}" for key, value in rest.items() if key not in _UNSAID)
+        fields = {journal.name(key): str(value) for key, value in rest.items()}
         fields["SYSLOG_IDENTIFIER"] = "failoverd"
-        fields["PRIORITY"] = _PRIORITIES.get(level, "6")
-        fields["MESSAGE"] = "\n".join(part for part in (f"{text} {said}".strip(), exception) if part)
-        journal.sendv(*(f"{key}={value}" for key, value in fields.items()))
+        fields["SYSLOG_TIMESTAMP"] = _local(event.at).isoformat(timespec="milliseconds")
+        fields["PRIORITY"] = _PRIORITIES.get(event.level, "6")
+        fields["MESSAGE"] = "\n".join(part for part in (f"{text} {said}".strip(), event.traceback()) if part)
+        journald.send(fields)
 
-    return put
-
-
-def _journal_name(key: str) -> str:
-    """`key` as journald takes it: capitals, digits and underscores, not first an underscore or digit, 64 at most."""
-    name = re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_0123456789")
-    return name[:64] or "FIELD"
-
-
-def _text(value: Any) -> str:
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    return write
 
 
 def _printable(value: Any) -> str:
     """What strangers send must neither break a line in two nor drive the terminal."""
-    text = _text(value)
+    text = str(value).encode("utf-8", "backslashreplace").decode()
     return text if text.isprintable() else repr(text)
 
 
-def _now() -> datetime:
-    return datetime.now().astimezone()
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at).astimezone()

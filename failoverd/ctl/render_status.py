@@ -43,6 +43,10 @@ def _summary(status: Mapping[str, Any], instances: Mapping[str, Any]) -> Block:
     history = status.get("history")
     if isinstance(history, Mapping) and history.get("trouble"):
         notes.append(Cell(f"history: {history['trouble']} ({history.get('dropped', 0)} entries lost)", Tone.BUSY))
+    logged = status.get("log")
+    if isinstance(logged, Mapping) and (logged.get("trouble") or logged.get("lost")):
+        lost = f"{logged.get('lost', 0)} lines lost since the start"
+        notes.append(Cell(f"log: {'; '.join(filter(None, (logged.get('trouble'), lost)))}", Tone.BUSY))
     return Block(title=(Cell(f"node {status.get('node', '?')}:", Tone.STRONG), verdict), notes=tuple(notes))
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from failoverd import log
 from failoverd.core.events import Reset
 from failoverd.core.model import InstanceState, Target
 from failoverd.daemon import chronicle, status
@@ -42,7 +43,12 @@ class Answers:
             events=self._service.intake.counters,
             wall=lambda at: at + offset,
         )
-        return {**told, "history": {"trouble": self._service.store.trouble, "dropped": self._service.store.dropped}}
+        store = self._service.store
+        return {
+            **told,
+            "history": {"trouble": store.trouble, "dropped": store.dropped},
+            "log": {"trouble": log.trouble(), "lost": log.lost()},
+        }
 
     async def _history(self, params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         number = params.get("n", 20)

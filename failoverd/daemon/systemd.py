@@ -1,16 +1,21 @@
 """The only place that talks to the service manager: readiness, status text, watchdog, and the sockets that it holds.
 
-Without systemd (``NOTIFY_SOCKET`` and ``LISTEN_FDS`` unset) everything here does nothing.
+Without systemd (``NOTIFY_SOCKET`` and ``LISTEN_FDS`` unset) everything here does nothing. What systemd is told goes
+through a thread: it may not read for as long as it reloads, or for ever, and its own library would wait with Python's
+lock held.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
+from failoverd.outbox import Outbox
 from systemd import daemon
+
+#: The most messages that wait for systemd.
+LIMIT = 100
 
 
 def tell(*, ready: bool = False, stopping: float | None = None, alive: bool = False, status: str | None = None) -> None:
@@ -28,8 +33,18 @@ def tell(*, ready: bool = False, stopping: float | None = None, alive: bool = Fa
         lines.append("WATCHDOG=1")
     if status is not None:
         lines.append(f"STATUS={status}")
-    with suppress(OSError):  # a stale NOTIFY_SOCKET is no reason to stop
-        daemon.notify("\n".join(lines))
+    if "NOTIFY_SOCKET" in os.environ:
+        _outbox.put("\n".join(lines))
+
+
+def _send(message: str) -> None:
+    """What sd_notify(3) does. OSError: nobody listens there, which is no reason to stop."""
+    path = os.environ["NOTIFY_SOCKET"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(message.encode(errors="backslashreplace"), f"\0{path[1:]}" if path.startswith("@") else path)
+
+
+_outbox = Outbox("systemd", _send, LIMIT)
 
 
 def watchdog() -> float | None:

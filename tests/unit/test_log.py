@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import structlog
 
-from failoverd import log
+from failoverd import journal, log
+
+PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +34,17 @@ def _as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def test_json_is_one_object_a_line_with_the_bound_ids(capsys: pytest.CaptureFixture[str]) -> None:
+def said(capfd: pytest.CaptureFixture[str]) -> str:
+    log.flush(PATIENCE)
+    return capfd.readouterr().err
+
+
+def test_json_is_one_object_a_line_with_the_bound_ids(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("json")
     with log.bound(transition=7):
         log.get("executor").info("step ended", resource="web", path=Path("/x"))
     log.get("executor").debug("not shown")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = said(capfd).splitlines()
     event = json.loads(line)
     assert event.pop("timestamp")[-6] in "+-"
     assert event == {
@@ -45,77 +57,187 @@ def test_json_is_one_object_a_line_with_the_bound_ids(capsys: pytest.CaptureFixt
     }
 
 
-def test_an_exception_is_in_the_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_in_the_event(capfd: pytest.CaptureFixture[str]) -> None:
     for form in ("json", "console"):
         log.configure(form)
         try:
             Path("/absent").read_text(encoding="utf-8")
         except OSError:
             log.get("store").exception("history cannot be read")
-        assert "No such file or directory" in capsys.readouterr().err
+        assert "No such file or directory" in said(capfd)
 
 
-def test_console_has_no_colours_in_a_pipe_and_keeps_strangers_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_has_no_colours_in_a_pipe_and_keeps_strangers_on_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("console")
     log.get("intake").warning("unknown word", word="a\x1b[31m\nb\udcff")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = said(capfd).splitlines()
     assert "\x1b" not in line
     assert "unknown word" in line
     assert "part=intake" in line
     assert "x1b[31m" in line
 
 
-def test_other_libraries_come_the_same_way_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_libraries_come_the_same_way_from_warning_up(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "debug")
     logging.getLogger("asyncio").warning("slow %s", "callback")
     logging.getLogger("asyncio").info("not shown")
     log.get("x").debug("shown")
-    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    first, second = map(json.loads, said(capfd).splitlines())
     assert (first["part"], first["event"], first["level"]) == ("asyncio", "slow callback", "warning")
     assert second["event"] == "shown"
 
 
-def test_configured_twice_a_line_comes_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configured_twice_a_line_comes_once(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("console")
     log.configure("json", "warning")
     log.get("x").info("not shown")
     log.get("x").error("shown")
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(said(capfd).splitlines()) == 1
 
 
 def test_without_journald_it_is_the_console_and_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(log, "JOURNAL_SOCKET", str(tmp_path / "absent"))
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "absent"))
     log.configure("journal")
     log.get("x").info("hello")
-    said = capsys.readouterr().err
-    assert "journald is not here" in said
-    assert "hello" in said
+    lines = said(capfd)
+    assert "journald is not here" in lines
+    assert "hello" in lines
 
 
 def test_journal_fields_are_upper_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    journal = pytest.importorskip("systemd.journal")
-    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
-        journald.bind(str(tmp_path / "socket"))
-        monkeypatch.setattr(log, "JOURNAL_SOCKET", str(tmp_path / "socket"))
-        monkeypatch.setattr(journal, "sendv", lambda *fields: sent.append(fields))
+        journald.bind(journal.SOCKET)
+        journald.settimeout(PATIENCE)
         log.configure("journal")
         log.get("executor").error("step failed", resource="web", message="x", **{"_9odd key": "a\nb"})
-    (fields,) = sent
-    assert set(fields) == {
-        "PART=executor",
-        "RESOURCE=web",
-        "ODD_KEY=a\nb",
-        "SYSLOG_IDENTIFIER=failoverd",
-        "PRIORITY=3",
-        "MESSAGE=step failed resource=web message=x _9odd key='a\\nb'",
-    }
+        fields = journald.recv(65536).split(b"\n")
+    stamps = [field for field in fields if field.startswith(b"SYSLOG_TIMESTAMP=2")]
+    assert len(stamps) == 1, "when it was said, however late journald takes it"
+    fields.remove(stamps[0])
+    assert fields == [
+        b"PART=executor",
+        b"RESOURCE=web",
+        b"MESSAGE=step failed resource=web message=x _9odd key='a\\nb'",
+        b"ODD_KEY",
+        b"\x03\0\0\0\0\0\0\0a",
+        b"b",
+        b"SYSLOG_IDENTIFIER=failoverd",
+        b"PRIORITY=3",
+        b"",
+    ]
+
+
+def test_a_line_that_is_too_long_for_a_datagram_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
+    text = "x" * 1_000_000
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(journal.SOCKET)
+        journald.settimeout(PATIENCE)
+        log.configure("journal")
+        log.get("x").info(text)
+        _, files, _, _ = socket.recv_fds(journald, 16, 1)
+        with os.fdopen(files[0], "rb") as file:
+            file.seek(0)
+            assert f"MESSAGE={text}\n".encode() in file.read()
+
+
+@contextlib.contextmanager
+def unread(format: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Where our lines arrive, as a descriptor that nobody has read from yet."""
+    if format == "journal":
+        monkeypatch.setattr(journal, "SOCKET", str(directory / "socket"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader:
+            reader.bind(journal.SOCKET)
+            yield reader.fileno()
+        return
+    reading, writing = os.pipe()
+    saved = os.dup(2)
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield reading
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(reading)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def read(source: int, last: bytes, heard: list[bytes]) -> None:
+    while last not in b"".join(heard):
+        heard.append(os.read(source, 1 << 20))
+
+
+@pytest.mark.parametrize("format", log.FORMATS)
+def test_who_does_not_read_stops_nobody(
+    format: Literal["console", "json", "journal"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(log, "LIMIT", 50)
+    monkeypatch.setattr(log, "STALLED", 0.0)
+    with unread(format, tmp_path, monkeypatch) as source:
+        log.configure(format)
+        saying = threading.Thread(target=lambda: [log.get("x").info("a line", text="x" * 1000) for _ in range(1000)])
+        saying.start()
+        saying.join(PATIENCE)
+        assert not saying.is_alive(), "who logs has waited for who reads"
+        assert 500 < log.lost() < 1000
+        until(lambda: "has taken no line for" in str(log.trouble()))
+        log.flush(0.01)  # ends too
+        heard: list[bytes] = []
+        reading = threading.Thread(target=read, args=(source, b"once more", heard))
+        reading.start()
+        log.flush(PATIENCE)
+        log.get("x").info("again")
+        log.get("x").info("once more")
+        reading.join(PATIENCE)
+        assert not reading.is_alive()
+        assert b"".join(heard).count(b"lines of this log were lost") == 1
+        log.flush(PATIENCE)
+        until(lambda: log.trouble() is None)
+
+
+def test_what_python_itself_has_to_say_is_a_line_too() -> None:
+    program = """
+import sys, threading, warnings
+from failoverd import log
+log.configure("json")
+log.catch()
+class Odd:
+    def __del__(self): raise ValueError("in a destructor")
+Odd()
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+warnings.warn("be warned")
+try:
+    raise KeyError("at the end")
+except KeyError:
+    sys.excepthook(*sys.exc_info())
+log.flush()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["level"] for line in said] == ["error", "error", "warning", "critical"]
+    for line, words in zip(said, ("in a destructor", "ZeroDivisionError", "be warned", "at the end"), strict=True):
+        assert words in json.dumps(line)
 
 
 def test_a_line_that_cannot_be_written_hurts_nobody() -> None:
-    program = "from failoverd import log; log.configure('json'); log.get('x').error('lost'); print('alive')"
+    program = (
+        "from failoverd import log; log.configure('json'); log.get('x').error('lost'); "
+        "log.flush(); print(log.lost(), 'alive')"
+    )
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -125,7 +247,7 @@ def test_a_line_that_cannot_be_written_hurts_nobody() -> None:
             timeout=60,
             check=False,
         )
-    assert done.stdout == b"alive\n"
+    assert done.stdout == b"1 alive\n"
 
 
 @pytest.mark.parametrize(("form", "level"), [("xml", "info"), ("json", "loud")])

@@ -119,6 +119,13 @@ def test_status_says_when_history_suffers_and_when_there_is_nothing(status: Stat
     assert "no instance is configured" in status_text({"node": "left"})
 
 
+def test_status_says_when_the_log_suffers(status: Status) -> None:
+    assert "log:" not in status_text(status() | {"log": {"trouble": None, "lost": 0}})
+    text = status_text(status() | {"log": {"trouble": "journald has taken no line for 9 s", "lost": 7}})
+    assert "log: journald has taken no line for 9 s; 7 lines lost since the start" in text
+    assert "log: 7 lines lost" in status_text(status() | {"log": {"trouble": None, "lost": 7}})
+
+
 def test_history_is_a_table_newest_first(transition: Answer) -> None:
     older = transition | {"id": 9, "outcome": "standby", "target": "standby", "reason": ""}
     oldest = transition | {"id": 8, "outcome": "interrupted", "ended": None, "reason": ""}

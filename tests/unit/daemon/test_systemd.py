@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,31 @@ def test_what_is_told(manager: socket.socket) -> None:
     assert told(manager) == {"READY=1", "STATUS=VI_1: active"}
     systemd.tell(stopping=30.0, alive=True)
     assert told(manager) == {"STOPPING=1", "EXTEND_TIMEOUT_USEC=30000000", "WATCHDOG=1"}
+
+
+def test_a_manager_that_does_not_read_stops_nobody(manager: socket.socket) -> None:
+    def tell() -> None:
+        for number in range(1000):
+            systemd.tell(status=f"{number}")
+
+    telling = threading.Thread(target=tell)
+    telling.start()
+    telling.join(30)
+    assert not telling.is_alive()
+    manager.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):  # so that nothing of it waits for the next test's
+        while True:
+            manager.recv(4096)
+
+
+def test_an_abstract_socket_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"failoverd-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(f"\0{name}")
+        listening.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        systemd.tell(ready=True)
+        assert told(listening) == {"READY=1"}
 
 
 @pytest.mark.parametrize(
