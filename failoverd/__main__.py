@@ -19,6 +19,7 @@ from failoverd.daemon.control import ControlError
 from failoverd.daemon.intake import IntakeError
 from failoverd.daemon.service import Service
 from failoverd.daemon.settings import Settings
+from failoverd.records import LockedError
 
 _log = log.get("main")
 
@@ -97,7 +98,7 @@ def main() -> int:
         with suppress(OSError):  # without it there is no history, which the log and the status say
             settings.state_dir.mkdir(parents=True, exist_ok=True)
         asyncio.run(_serve(settings, configuration))
-    except (OSError, ControlError, IntakeError) as error:
+    except (OSError, LockedError, ControlError, IntakeError) as error:
         _log.critical("failoverd cannot serve", reason=str(error))
         return os.EX_CANTCREAT
     finally:

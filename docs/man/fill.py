@@ -28,8 +28,9 @@ def page(source: str) -> str:
 
 
 def message(name: str) -> str:
-    """The MESSAGE_ID of a transition that is done, or of a matter. KeyError when there is no such matter."""
-    return messages.DONE if name == "DONE" else messages.MATTER[Matter[name]]
+    """The MESSAGE_ID of a transition that is done, of a trouble, or of a matter. KeyError when there is none such."""
+    others = {"DONE": messages.DONE, "TROUBLE": messages.TROUBLE}
+    return others[name] if name in others else messages.MATTER[Matter[name]]
 
 
 def keys(module: str, name: str) -> str:

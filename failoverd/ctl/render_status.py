@@ -27,12 +27,13 @@ def page(status: Mapping[str, Any], now: datetime) -> Page:
 
 
 def _summary(status: Mapping[str, Any], instances: Mapping[str, Any]) -> Block:
-    wrong = [name for name in instances if _wrong(instances[name])]
+    troubles = [each for each in status.get("troubles") or () if isinstance(each, Mapping)]
+    wrong = [*(["failoverd itself"] if troubles else []), *(name for name in instances if _wrong(instances[name]))]
     moving = [name for name in instances if instances[name].get("phase") in ("promoting", "demoting")]
-    if not instances:
-        verdict = Cell("no instance is configured", Tone.BUSY)
-    elif wrong:
+    if wrong:
         verdict = Cell(f"NEEDS ATTENTION: {', '.join(wrong)}", Tone.BAD)
+    elif not instances:
+        verdict = Cell("no instance is configured", Tone.BUSY)
     elif moving:
         verdict = Cell(f"moving: {', '.join(moving)}", Tone.BUSY)
     else:
@@ -40,6 +41,7 @@ def _summary(status: Mapping[str, Any], instances: Mapping[str, Any]) -> Block:
     counts = status.get("events") or {}
     events = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("accepted", "duplicate", "stale", "rejected"))
     notes = [Cell(f"failoverd {status.get('version', '?')}; events: {events}", Tone.FAINT)]
+    notes += [Cell(f"trouble   {each.get('text', '?')}", Tone.BAD) for each in troubles]
     history = status.get("history")
     if isinstance(history, Mapping) and history.get("trouble"):
         notes.append(Cell(f"history: {history['trouble']} ({history.get('dropped', 0)} entries lost)", Tone.BUSY))

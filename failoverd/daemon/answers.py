@@ -14,6 +14,7 @@ from failoverd.daemon.access import Peer
 from failoverd.daemon.control import Handler, Refused
 from failoverd.daemon.store import StoreError
 from failoverd.drivers import DriverError
+from failoverd.trouble import troubles
 
 if TYPE_CHECKING:
     from failoverd.daemon.service import Service
@@ -41,6 +42,7 @@ class Answers:
             self._service.state,
             node=self._service.node,
             events=self._service.intake.counters,
+            troubles=troubles.standing,
             wall=lambda at: at + offset,
         )
         store = self._service.store

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import errno
-import fcntl
 import json
-import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
@@ -85,16 +83,11 @@ class Control:
         self._deadline = deadline
         self._idle = idle
         self._limit = clients
-        self._lock: int | None = None
         self._inode: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self) -> None:
-        """Take the socket; who connects waits for `serve`. ControlError: another daemon lives here, or no such path.
-
-        Close it also when this fails.
-        """
-        self._lock = _lock(self._path.with_suffix(".lock"))
+        """Take the socket; who connects waits for `serve`. ControlError: somebody else listens, or no such path."""
         if self._socket is None:
             self._socket = _listen(self._path)
             self._inode = self._path.stat().st_ino
@@ -118,9 +111,7 @@ class Control:
             with suppress(OSError):
                 if self._path.stat().st_ino == self._inode:
                     self._path.unlink()
-        if self._lock is not None:
-            os.close(self._lock)
-        self._socket = self._lock = self._inode = None
+        self._socket = self._inode = None
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -241,22 +232,6 @@ def _line(reply: Mapping[str, Any]) -> bytes:
 
 def _refusal(error: str, hint: str) -> bytes:
     return _line({"version": VERSION, "ok": False, "error": error, "hint": hint})
-
-
-def _lock(path: Path) -> int:
-    """Hold `path` for as long as the descriptor is open: two daemons that start at once cannot both have it."""
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise ControlError(f"{path} cannot be opened ({error.strerror})", "is --runtime-dir there and ours?") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise ControlError(
-            f"another failoverd holds {path}", "stop it (systemctl stop failoverd), or give this one a --runtime-dir"
-        ) from None
-    return lock
 
 
 def _open_to_all(path: Path) -> None:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from failoverd import trouble
 from failoverd.core.events import Matter
 
 DONE = "b9a5e701d4c1459eb18d41ae0db3977a"
+TROUBLE = trouble.MESSAGE_ID
 
 MATTER = {
     Matter.REFUSED: "ba8b69d44d664327a4147905b2ee7312",

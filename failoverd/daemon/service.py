@@ -53,7 +53,7 @@ from failoverd.daemon.store import Store
 from failoverd.daemon.track import TrackFiles
 from failoverd.daemon.truth import Inquiry
 from failoverd.daemon.vip import VipWatch
-from failoverd.drivers.notebook import notebook
+from failoverd.records import records
 
 _log = log.get("service")
 
@@ -68,6 +68,7 @@ class Service:
 
     def __init__(self, settings: Settings, configuration: Configuration) -> None:
         self._settings = settings
+        records.move(settings.runtime_dir)
         self._configuration = configuration
         self.state = State(config=Config(), instances={})
         self._events: deque[Event] = deque()
@@ -85,15 +86,16 @@ class Service:
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
-        notebook.directory = settings.runtime_dir / "drivers"
         self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ControlError or IntakeError when the sockets cannot be had."""
+        """Serve until SIGTERM or SIGINT. LockedError, ControlError or IntakeError when it cannot be done."""
         passed = systemd.sockets()
         answers = Answers(self)
         async with AsyncExitStack() as stack:
+            records.take()
+            stack.callback(records.release)
             control = Control(
                 self._settings.runtime_dir / "control.sock",
                 answers.reads,

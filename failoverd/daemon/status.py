@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from failoverd import __version__
 from failoverd.core import planner
 from failoverd.core.model import InstanceState, Keepalived, State, Target, Verb
+from failoverd.trouble import Trouble
 
 
 def timestamp(at: float) -> str:
@@ -16,13 +17,21 @@ def timestamp(at: float) -> str:
     return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds")
 
 
-def status(state: State, *, node: str, events: Mapping[str, int], wall: Callable[[float], float]) -> dict[str, Any]:
+def status(
+    state: State,
+    *,
+    node: str,
+    events: Mapping[str, int],
+    troubles: Iterable[Trouble],
+    wall: Callable[[float], float],
+) -> dict[str, Any]:
     """What ``failoverctl status --json`` prints. `wall` turns the core's seconds into seconds since the epoch."""
     return {
         "version": __version__,
         "node": node,
         "keepalived": _keepalived(state),
         "events": dict(events),
+        "troubles": [{"about": t.about, "text": t.text, "since": timestamp(t.since)} for t in troubles],
         "instances": {name: _instance(instance, wall) for name, instance in state.instances.items()},
     }
 

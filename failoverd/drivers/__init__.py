@@ -2,8 +2,8 @@
 
 A driver is one file here, or one folder: it observes one kind of resource, activates and deactivates it, and says which
 commands that takes. It never decides. The modules named in DOORS are no drivers but what drivers go through: to
-processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes, to what DRBD says, to
-the notebook, and to looks that many share.
+processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes, to what DRBD says,
+and to looks that many share.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from failoverd.core.model import Observation, ResourceSpec, Verb
 
 #: Modules beside the drivers that are doors, not drivers.
-DOORS = frozenset(
-    {"birdctl", "birdinclude", "command", "dbus", "drbdstate", "notebook", "pipe", "shared", "stream", "systemd"}
-)
+DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "drbdstate", "pipe", "shared", "stream", "systemd"})
 
 
 class DriverError(Exception):

@@ -9,7 +9,6 @@ says why). Nothing that comes in from outside raises, and nothing here waits.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import time
 from functools import partial
@@ -86,7 +85,6 @@ class Intake:
         )
         self._inotify: inotify.Inotify | None = None
         self._spool_watch = -1
-        self._lock = -1
         self._looks = 0
         self._lost = False
         self._next_turn: asyncio.Handle | None = None
@@ -143,17 +141,10 @@ class Intake:
             each.settle(recorded=False)
         self._last.write(self._judge.end().newest)
         self._last.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
 
     def _open(self) -> None:
         try:
             self._dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise IntakeError(self._dir, "another failoverd runs with this runtime directory") from error
         except OSError as error:
             raise IntakeError(self._dir, f"cannot be the runtime directory: {error.strerror}") from error
         for newest in self._last.restore():

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from failoverd import log
 from failoverd.drivers.drbdstate.status import PRIMARY, Resource
-from failoverd.drivers.notebook import notebook
+from failoverd.records import records
 
 _HEARD = "drbd.heard"
 _log = log.get("drbd")
@@ -132,7 +132,7 @@ def stale(memory: Memory, now: float, stale_after: float) -> Loss | None:
 
 def load(name: str) -> Memory:
     """What is remembered of the resource; nothing when there is no file of this boot."""
-    kept = notebook.read(f"drbd-{name}.json")
+    kept = records.read(f"drbd-{name}")
     if kept is None:
         return Memory()
     try:
@@ -149,23 +149,23 @@ def load(name: str) -> Memory:
 
 
 def save(name: str, memory: Memory) -> bool:
-    """Remember it. A file that cannot be written is False, and logged: what DRBD does must go on."""
-    return notebook.write(f"drbd-{name}.json", {**dataclasses.asdict(memory), "met": sorted(memory.met)})
+    """Whether it is remembered. What was remembered before is better than nothing: it may tell of a Primary."""
+    content = {**dataclasses.asdict(memory), "met": sorted(memory.met)}
+    return records.write(f"drbd-{name}", content, keep_old=True)
 
 
 def names() -> frozenset[str]:
     """The resources of which something is remembered."""
-    files = notebook.files("drbd-*.json")
-    return frozenset(file.removeprefix("drbd-").removesuffix(".json") for file in files)
+    return frozenset(record.removeprefix("drbd-") for record in records.names("drbd-*"))
 
 
 def heard(name: str) -> float:
     """Until when the memory of the resource is known to have been true: seen then, or followed until then."""
-    kept = notebook.read(_HEARD)
+    kept = records.read(_HEARD)
     followed = float(kept["at"]) if kept is not None else 0.0
     return max(load(name).at, followed)
 
 
 def hear(now: float) -> None:
     """All that is remembered is true at `now`, because every change since would have been told."""
-    notebook.write(_HEARD, {"at": now})
+    records.write(_HEARD, {"at": now}, keep_old=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from failoverd.drivers import DriverError, Refused
-from failoverd.drivers.notebook import notebook
 from failoverd.drivers.xen import events, keeper
 from failoverd.drivers.xen.config import File
 from failoverd.drivers.xen.domain import Condition, Domain
 from failoverd.drivers.xen.listing import listing
+from failoverd.records import records
 
 #: A domain that will do nothing any more but be destroyed, unless an xl is at work on it.
 _CORPSES = frozenset({Condition.CRASHED, Condition.SHUT_DOWN, Condition.REBOOTING, Condition.UNBORN})
@@ -56,7 +56,7 @@ class Eye:
         self.name: str | None = None
         self._uuid: str | None = None
         self._path = path
-        self._memory = f"xen-{quote(path, safe='')}.json"
+        self._memory = f"xen-{quote(path, safe='')}"
         self._recall()
 
     async def look(self, patience: float) -> Sight:
@@ -93,7 +93,7 @@ class Eye:
 
     def _recall(self) -> None:
         """What was kept by an earlier daemon of this boot, if it could."""
-        it = notebook.read(self._memory) or {}
+        it = records.read(self._memory) or {}
         if {"name", "uuid"} <= it.keys():
             self.name, self._uuid = str(it["name"]), str(it["uuid"])
 
@@ -102,4 +102,4 @@ class Eye:
         if uuid == self._uuid:
             return
         self._uuid = uuid
-        notebook.write(self._memory, {"name": name, "uuid": uuid})
+        records.write(self._memory, {"name": name, "uuid": uuid})

@@ -126,6 +126,14 @@ def test_status_says_when_the_log_suffers(status: Status) -> None:
     assert "log: 7 lines lost" in status_text(status() | {"log": {"trouble": None, "lost": 7}})
 
 
+def test_trouble_around_failoverd_itself_needs_attention(status: Status) -> None:
+    trouble = {"about": "record last", "text": "last cannot be written", "since": "2026-01-01T00:00:00.000+00:00"}
+    text = status_text(status() | {"troubles": [trouble]})
+    assert text.splitlines()[0].endswith("NEEDS ATTENTION: failoverd itself")
+    assert "! trouble   last cannot be written\n" in text
+    assert "NEEDS ATTENTION" in status_text(status() | {"troubles": [trouble], "instances": {}})
+
+
 def test_history_is_a_table_newest_first(transition: Answer) -> None:
     older = transition | {"id": 9, "outcome": "standby", "target": "standby", "reason": ""}
     oldest = transition | {"id": 8, "outcome": "interrupted", "ended": None, "reason": ""}

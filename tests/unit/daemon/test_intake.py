@@ -441,7 +441,7 @@ async def test_more_files_than_one_turn_takes(node: Node) -> None:
 
 async def test_a_second_daemon_is_told_so(running: Node) -> None:
     second = Intake(running.runtime, deliver=running.deliver)
-    with pytest.raises(IntakeError, match="another failoverd runs with this runtime directory"):
+    with pytest.raises(IntakeError, match="another failoverd, or systemd, listens there"):
         second.start()
     assert await running.say(line("MASTER", 1)) == b"ok\n"
 

@@ -23,6 +23,7 @@ from failoverd.core.events import Matter, Reloaded
 from failoverd.core.model import Config, Ending, Level, Phase, State, Target
 from failoverd.ctl import arguments, client
 from failoverd.daemon import config, messages, status
+from failoverd.trouble import Trouble
 from tests.unit.docs.pages import ROOT, Manual, run, shown
 
 Pages = dict[str, Manual]
@@ -31,6 +32,7 @@ Pages = dict[str, Manual]
 COMMON = {"-h", "--help", "--socket"}
 LONG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 CODE = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "failoverd").rglob("*.py"))
+TROUBLES = [Trouble(about="record last-events", text="it is full", since=0.0)]
 EXAMPLE = """
 [instance.VI_1]
 vips = ["192.0.2.1/24 dev eth0"]
@@ -157,7 +159,9 @@ def test_every_matter_has_its_message_id(manual: Pages) -> None:
     told = dict(
         re.findall(r"^       ([a-z-]+), ([0-9a-f]{32})$", manual["failoverd.8"].sections["JOURNAL"], re.MULTILINE)
     )
-    assert told == {"done": messages.DONE} | {matter.value: messages.MATTER[matter] for matter in Matter}
+    assert told == {"done": messages.DONE, "trouble": messages.TROUBLE} | {
+        matter.value: messages.MATTER[matter] for matter in Matter
+    }
 
 
 def test_files_are_those_of_the_program(manual: Pages) -> None:
@@ -231,7 +235,7 @@ def test_json_has_the_keys_that_are_told(manual: Pages, tmp_path: Path) -> None:
     core = config.load(file, "left").core
     state, _ = machine.advance(State(config=Config(), instances={}), Reloaded(config=core), 0.0)
     told = {
-        "status": status.status(state, node="left", events={}, wall=lambda at: at),
+        "status": status.status(state, node="left", events={}, troubles=TROUBLES, wall=lambda at: at),
         "plan": status.plan(state.instances["VI_1"], Target.ACTIVE, lambda _resource, _verb: ("true",)),
     }
     for verb, answer in told.items():

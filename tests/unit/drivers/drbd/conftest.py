@@ -11,7 +11,7 @@ import pytest
 from failoverd.drivers.drbd import driver, follow
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbdstate import look
-from failoverd.drivers.notebook import notebook
+from failoverd.records import records
 from tests.unit.drivers.drbdstate.drbdsetups import FakeDrbd
 
 
@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where things are remembered."""
-    monkeypatch.setattr(notebook, "directory", tmp_path / "memory")
+    monkeypatch.setattr(records, "directory", tmp_path / "memory")
     return tmp_path / "memory"
 
 

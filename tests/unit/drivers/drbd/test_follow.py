@@ -11,7 +11,7 @@ from failoverd.drivers.drbd import follow
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbdstate import look
-from failoverd.drivers.notebook import notebook
+from failoverd.records import records
 from tests.unit.drivers.drbd.conftest import Clock
 from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, FakeDrbd, live
 from tests.unit.drivers.scripted import until, watching
@@ -207,7 +207,7 @@ async def test_a_directory_that_is_not_there_does_not_stop_it(
     fake: FakeDrbd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(notebook, "directory", tmp_path / "file")
+    monkeypatch.setattr(records, "directory", tmp_path / "file")
     dump, changes = parts(NINE / "live-events2/promote-demote.right.txt")
     fake.begin(dump)
     async with watching(follow.watch) as changed:

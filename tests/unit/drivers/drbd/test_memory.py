@@ -15,7 +15,7 @@ from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbdstate import events
 from failoverd.drivers.drbdstate.status import Resource
-from failoverd.drivers.notebook import notebook
+from failoverd.records import records
 from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, live, up
 
 HERE = up(EIGHT / "primary-on-left", "right")
@@ -70,7 +70,7 @@ def test_a_restart_does_not_reset_the_time(directory: Path) -> None:
     assert memory.loss is not None
     assert memory.loss.since == 200
     assert memories.names() == {"vpn"}
-    assert (directory / "drbd-vpn.json").exists()
+    assert (directory / "drbd-vpn").exists()
 
 
 def test_a_primary_that_demoted_itself_took_nothing_with_it() -> None:
@@ -187,7 +187,7 @@ def test_time_at_work_here_does_not_count() -> None:
 
 def test_of_another_boot_nothing_is_known(directory: Path) -> None:
     memories.save("vpn", told((100, HERE), (200, ALONE)))
-    path = directory / "drbd-vpn.json"
+    path = directory / "drbd-vpn"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"boot": "another"}))
     assert memories.load("vpn") == Memory()
 
@@ -195,20 +195,20 @@ def test_of_another_boot_nothing_is_known(directory: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"boot": 1}'])
 def test_a_damaged_file_is_no_memory(directory: Path, text: str) -> None:
     memories.save("vpn", Memory())
-    (directory / "drbd-vpn.json").write_text(text)
+    (directory / "drbd-vpn").write_text(text)
     assert memories.load("vpn") == Memory()
 
 
 def test_half_a_file_is_no_memory(directory: Path) -> None:
     memories.save("vpn", told((100, HERE), (200, ALONE)))
-    path = directory / "drbd-vpn.json"
+    path = directory / "drbd-vpn"
     path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "met"}))
     assert memories.load("vpn") == Memory()
 
 
 def test_a_directory_that_is_not_there_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(notebook, "directory", tmp_path / "file")
+    monkeypatch.setattr(records, "directory", tmp_path / "file")
     memories.save("vpn", Memory())
     assert memories.load("vpn") == Memory()
     assert memories.names() == frozenset()

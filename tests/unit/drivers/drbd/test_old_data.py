@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,7 +12,6 @@ from failoverd.core.model import Verb
 from failoverd.drivers import DriverError
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.notebook import notebook
 from tests.unit.drivers.drbd.conftest import Clock
 from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, actions, make, refused
 from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight
@@ -167,11 +167,13 @@ async def test_while_it_is_not_known_whether_a_quorum_is_needed_the_data_is_old(
     assert actions(fake) == [PRIMARY_9]
 
 
-async def test_what_cannot_be_recorded_is_not_accepted(cut_off: FakeDrbd, clock: Clock) -> None:
+async def test_what_cannot_be_recorded_is_not_accepted(
+    cut_off: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lost(clock.now - 62)
     driver = make()
     reason = await refused(driver)
-    (notebook.directory / ".drbd-vpn.json.new").mkdir()
+    monkeypatch.setattr("failoverd.records.put", Mock(side_effect=OSError("no room")))
     with pytest.raises(DriverError, match="cannot be remembered that this is accepted"):
         await driver.accept("root")
     assert await refused(driver) == reason

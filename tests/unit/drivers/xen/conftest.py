@@ -9,9 +9,9 @@ import pytest
 
 from failoverd.core.model import ResourceSpec
 from failoverd.drivers.drbdstate import look
-from failoverd.drivers.notebook import notebook
 from failoverd.drivers.xen import Options, config, events, guest, make
 from failoverd.drivers.xen.guest import Guest
+from failoverd.records import records
 from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
 
 #: A web.cfg whose disks are no DRBD devices, as `xl -N create` tells it.
@@ -27,7 +27,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     monkeypatch.setattr(guest, "SETTLING", 0.1)
     monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
     monkeypatch.setattr(events, "_files", {})
-    monkeypatch.setattr(notebook, "directory", tmp_path / "memory")
+    monkeypatch.setattr(records, "directory", tmp_path / "memory")
     monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
     monkeypatch.setattr(look, "MODULE", tmp_path / "module")
     monkeypatch.setattr(look, "_owners", {})
