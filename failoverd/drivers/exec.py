@@ -60,7 +60,7 @@ class Exec:
     async def observe(self) -> Observation:
         """What the `observe` command says."""
         try:
-            done = await command.run(self._options.observe, timeout=PATIENCE)
+            done = await command.run(self._options.observe, timeout=PATIENCE, whole=False)
         except DriverError as error:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
         return seen(done)
@@ -80,7 +80,7 @@ class Exec:
         return (shlex.join(self._options.activate if verb is Verb.ACTIVATE else self._options.deactivate),)
 
     async def _run(self, argv: tuple[str, ...]) -> None:
-        done = await command.run(argv)
+        done = await command.run(argv, whole=False)
         if done.returncode != 0:
             raise DriverError(why_not(done))
 

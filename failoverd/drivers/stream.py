@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from failoverd.drivers import DriverError, command
 
-#: Bytes without a newline that are taken for a line all the same: no program that is well writes such a line.
+#: The longest line, in bytes. No program that is well writes a longer one: what follows is not understood any more.
 LONGEST = 64 * 1024
 
 
@@ -22,6 +22,7 @@ class Lines:
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = tuple(argv)
+        self._text = shlex.join(argv)
         self._rest = b""
         self._lines: list[str] = []
         self._news = asyncio.Event()
@@ -47,20 +48,27 @@ class Lines:
         try:
             done = await command.follow(self._argv, self._hear)
         except DriverError as error:
-            self._why = error.reason
+            self._end(error.reason)
         else:
             said = command.last_line(done.stderr)
-            self._why = f"{shlex.join(self._argv)}: exit status {done.returncode}" + (f": {said}" if said else "")
+            self._end(f"{self._text}: exit status {done.returncode}" + (f": {said}" if said else ""))
         finally:
-            self._news.set()
+            self._end(f"{self._text}: it is not heard any more")
 
     def _hear(self, data: bytes) -> None:
+        if self._why is not None:
+            return
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST:
-            lines, self._rest = [*lines, self._rest], b""
         self._lines += (line.decode(errors="replace") for line in lines)
-        if lines:
+        if len(self._rest) > LONGEST:
+            self._end(f"{self._text}: it says a line of more than {LONGEST} bytes")
+        elif lines:
             self._news.set()
+
+    def _end(self, why: str) -> None:
+        """There will be no more lines. The first reason is the one that counts."""
+        self._why = self._why or why
+        self._news.set()
 
 
 @contextlib.asynccontextmanager

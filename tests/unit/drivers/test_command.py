@@ -89,10 +89,24 @@ async def test_bytes_that_are_not_text_are_no_error() -> None:
     assert "\ufffd" in (await command.run(["printf", r"\377"])).stdout
 
 
-async def test_a_flood_is_read_and_dropped() -> None:
-    done = await command.run(["sh", "-c", "yes | head -c 5000000; yes e | head -c 5000000 >&2"])
-    assert done.returncode == 0
-    assert len(done.stdout) == len(done.stderr) == command.KEPT
+async def test_an_output_of_a_large_site_is_whole() -> None:
+    done = await command.run(["sh", "-c", "seq 500000; echo end"])
+    assert (len(done.stdout), done.stdout[-5:]) == (3_388_899, "\nend\n")
+
+
+async def test_output_that_is_too_long_is_an_error_that_says_so() -> None:
+    argv = ["sh", "-c", "yes | head -c 20000000"]
+    with pytest.raises(DriverError, match="head -c 20000000': its output is 20000000 bytes long, and at most 16777216"):
+        await command.run(argv)
+
+
+async def test_words_that_are_too_many_say_what_is_left_out() -> None:
+    script = "echo first; yes | head -c 5000000; echo last"
+    done = await command.run(["sh", "-c", f"{script}; ({script}) >&2; exit 1"], whole=False)
+    assert done.returncode == 1
+    for said in (done.stdout, done.stderr):
+        assert (command.first_line(said), command.last_line(said)) == ("first", "last")
+        assert f"\n[{5_000_011 - command.WORDS - 4096} bytes are left out]\n" in said
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,7 @@ async def test_a_child_that_holds_the_pipe_is_not_waited_for(tmp_path: Path) -> 
 
 async def test_a_child_that_floods_the_pipe_for_ever_is_not_waited_for(tmp_path: Path) -> None:
     told_pid = tmp_path / "pid"
-    done = await command.run(["sh", "-c", f"yes & echo $! > {told_pid}; sleep 0.1"])
+    done = await command.run(["sh", "-c", f"yes & echo $! > {told_pid}; sleep 0.1"], whole=False)
     assert done.returncode == 0
     await gone(await told(told_pid))  # of SIGPIPE, since we have closed our end
 
@@ -266,3 +280,4 @@ def test_the_line_that_matters() -> None:
     assert command.first_line("\n  one \ntwo\n") == "one"
     assert command.last_line("one\n two \n\n") == "two"
     assert command.first_line("") == command.last_line("\n") == ""
+    assert command.last_line("x\n" * 10 + "y" * 10_000).strip("y") == ""
