@@ -9,6 +9,8 @@ and is what a daemon that restarts begins with.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -91,7 +93,10 @@ class Place(Protocol):
     def show(self) -> str: ...
 
     def find(self, text: str) -> int | None:
-        """The number in the answer to `show`, None when none is set yet; LookupError when there is no such place."""
+        """The number in the answer to `show`, None when none is set yet.
+
+        LookupError when there is no such place, DriverError when the answer is not understood.
+        """
         ...
 
     def change(self, value: int) -> tuple[str, ...]: ...
@@ -104,16 +109,30 @@ class Bgp:
     name: str
     sequence: str
     daemon: str = "bgpd"
-    show: str = "show running-config"
+
+    @property
+    def show(self) -> str:
+        """The question that tells this route-map alone: a configuration may have 50,000 lines. FRR 8 has it."""
+        return f"show route-map {self.name} json"
 
     def find(self, text: str) -> int | None:
-        """As ``show running-config`` has it: the entry's line, then its clauses indented by one blank."""
-        start = rf"^route-map {re.escape(self.name)} (permit|deny) {self.sequence}$"
-        entry = re.search(rf"{start}((?:\n .*)*)", text, re.MULTILINE)
-        if entry is None or entry[1] == "deny":
+        """As ``{"BGP": {NAME: {"rules": [{"sequenceNumber": 10, "type": "permit", "setClauses": ["metric 100"]}]}}}``.
+
+        A route-map that is not there is left out.
+        """
+        try:
+            rules = json.loads(text)["BGP"].get(self.name, {"rules": ()})["rules"]
+            found = [it["setClauses"] for it in rules if (it["sequenceNumber"], it["type"]) == self._entry]
+            metric = re.search(r"^metric (\d+)$", "\n".join(found[0]), re.MULTILINE) if found else None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DriverError(f"not understood: what vtysh says to `{self.show}` ({error!r})") from error
+        if not found:
             raise LookupError(f"bgpd has no `route-map {self.name} permit {self.sequence}`")
-        metric = re.search(r"^ set metric (\d+)$", entry[2], re.MULTILINE)
         return None if metric is None else int(metric[1])
+
+    @property
+    def _entry(self) -> tuple[int, str]:
+        return int(self.sequence), "permit"
 
     def change(self, value: int) -> tuple[str, ...]:
         """Without the soft clear bgpd would wait five seconds before it tells anybody."""
@@ -136,8 +155,10 @@ class Ospf:
     def find(self, text: str) -> int:
         """As ``Router ID 192.0.2.1, Network Type BROADCAST, Cost: 10`` among other lines, or one that says why not."""
         cost = re.search(r"\bCost: (\d+)\b", text)
+        if not text.strip():
+            raise DriverError(f"ospfd says nothing to `{self.show}`")
         if cost is None:
-            raise LookupError(f"{self.interface}: {command.last_line(text) or 'ospfd says nothing'}")
+            raise LookupError(f"{self.interface}: {command.last_line(text)}")
         return int(cost[1])
 
     def change(self, value: int) -> tuple[str, ...]:
@@ -147,6 +168,10 @@ class Ospf:
 
 class NotRunning(DriverError):
     """The daemon is not there, and so announces nothing."""
+
+
+class NoPlace(DriverError):
+    """FRR's configuration has no such route-map entry, or interface."""
 
 
 class Metric:
@@ -161,13 +186,13 @@ class Metric:
     async def observe(self) -> Observation:
         """The number in force. A daemon that does not run announces nothing: that is standby."""
         try:
-            value = self._place.find(await self._ask(self._place.show))
+            value = await self._look()
         except NotRunning as error:
             return Observation(level=Level.STANDBY, detail=error.reason)
+        except NoPlace as error:
+            return Observation(level=Level.FAILED, detail=error.reason)
         except DriverError as error:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
-        except LookupError as error:
-            return Observation(level=Level.FAILED, detail=str(error))
         levels = {self._active: Level.ACTIVE, self._standby: Level.STANDBY}
         level = Level.FAILED if value is None else levels.get(value, Level.FAILED)
         expected = f", neither active ({self._active}) nor standby ({self._standby})" if level is Level.FAILED else ""
@@ -177,15 +202,21 @@ class Metric:
 
     async def activate(self) -> str | None:
         """Announce with the active metric."""
-        await self._set(self._active)
+        if await self._look() != self._active:
+            await self._set(self._active)
         return None
 
     async def deactivate(self) -> str | None:
-        """Announce with the standby metric."""
-        try:
-            await self._set(self._standby)
-        except NotRunning:
-            return None
+        """Announce with the standby metric: also when the one in force cannot be seen, which may be the good one."""
+        with contextlib.suppress(NotRunning):
+            try:
+                now = await self._look()
+            except (NotRunning, NoPlace):
+                raise
+            except DriverError:
+                now = None
+            if now != self._standby:
+                await self._set(self._standby)
         return None
 
     def commands(self, verb: Verb) -> tuple[str, ...]:
@@ -193,14 +224,15 @@ class Metric:
         value = self._active if verb is Verb.ACTIVATE else self._standby
         return (shlex.join(asking(self._vtysh, *self._place.change(value))),)
 
-    async def _set(self, value: int) -> None:
-        # Look first: vtysh would make a route-map entry, or an interface, that is not there.
+    async def _look(self) -> int | None:
+        """The number in force. It is always looked for first: vtysh would make a place that is not there."""
         try:
-            now = self._place.find(await self._ask(self._place.show))
+            return self._place.find(await self._ask(self._place.show))
         except LookupError as error:
-            raise DriverError(f"{error}; correct it in FRR, or correct the resource's configuration") from error
-        if now != value:
-            await self._ask(*self._place.change(value))
+            raise NoPlace(f"{error}; correct it in FRR, or correct the resource's configuration") from error
+
+    async def _set(self, value: int) -> None:
+        await self._ask(*self._place.change(value))
 
     async def _ask(self, *commands: str) -> str:
         done = await command.run(asking(self._vtysh, *commands), timeout=PATIENCE)

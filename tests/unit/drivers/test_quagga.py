@@ -19,7 +19,10 @@ RECORDINGS = Path(__file__).resolve().parents[2] / "recordings/frr"
 BGP = {"mode": "metric", "route_map": "UP 10", "active": 100, "standby": 300}
 OSPF = {"mode": "metric", "interface": "eth0", "active": 100, "standby": 300}
 
-BGPD = """router bgp 65001
+#: More than a pipe holds, as of a site with many customers.
+LARGE = "".join(f"bgp as-path access-list CUSTOMER-{n} seq 5 permit _{n}_\n" for n in range(2000))
+BGPD = f"""{LARGE}
+router bgp 65001
  bgp router-id 10.99.0.1
  no bgp ebgp-requires-policy
  neighbor 10.99.0.2 remote-as 65002
@@ -157,13 +160,46 @@ def is_ours(cmdline: Path, directory: Path) -> bool:
     return False
 
 
+async def test_a_backup_that_cannot_look_gives_up_the_good_metric(
+    frr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = make(**BGP, vty_socket=str(frr))
+    await driver.activate()
+    blind = tmp_path / "vtysh"
+    blind.write_text('#!/bin/sh\ncase $* in *show*) echo "% trouble"; exit 1 ;; esac\nexec /usr/bin/vtysh "$@"\n')
+    blind.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert (await driver.observe()).detail == "vtysh: % trouble"
+        with pytest.raises(DriverError, match="% trouble"):  # towards ACTIVE it is a guard
+            await driver.activate()
+        await driver.deactivate()
+    assert (await driver.observe()).level is Level.STANDBY
+
+
 def test_recorded_route_map() -> None:
-    text = (RECORDINGS / "frr-8.4.4-bgpd-running-config.txt").read_text()
-    assert quagga.Bgp("UP", "10").find(text) == 100
+    text = (RECORDINGS / "frr-8.4.4-route-map.json").read_text()
+    assert quagga.Bgp("UP", "10").find(text) == 300
     assert quagga.Bgp("UP", "20").find(text) is None
-    for name, sequence in (("UP", "1"), ("U", "10"), ("U.", "10")):
+    assert quagga.Bgp("UP", "50").find(text) is None  # set metric rtt
+    for name, sequence in (("UP", "1"), ("U", "10"), ("U.", "10"), ("UP", "30")):
         with pytest.raises(LookupError, match="bgpd has no"):
             quagga.Bgp(name, sequence).find(text)
+    with pytest.raises(LookupError, match="bgpd has no"):
+        quagga.Bgp("NOSUCH", "10").find((RECORDINGS / "frr-8.4.4-route-map-nosuch.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"BGP": []}', '{"BGP": {"UP": {}}}', '{"BGP": {"UP": {"rules": [1]}}}']
+)
+def test_what_is_no_route_map_is_not_understood(text: str) -> None:
+    with pytest.raises(DriverError, match="not understood"):
+        quagga.Bgp("UP", "10").find(text)
+
+
+def test_no_cost_is_not_understood() -> None:
+    with pytest.raises(DriverError, match="ospfd says nothing"):
+        quagga.Ospf("eth0").find("\n")
 
 
 def test_recorded_cost() -> None:
