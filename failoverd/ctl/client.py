@@ -59,9 +59,13 @@ def _line(connection: socket.socket, until: float) -> bytes:
             raise TimeoutError
         connection.settimeout(left)
         piece = connection.recv(65536)
-        if not piece or len(reply) > REPLY:
+        if not piece:
             break
         reply += piece
+        if len(reply) > REPLY:
+            raise CtlError(
+                f"failoverd's answer is longer than {REPLY} bytes", "ask for less: failoverctl history -n 5, or show ID"
+            )
     return bytes(reply)
 
 

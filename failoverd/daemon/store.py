@@ -98,7 +98,10 @@ class Store:
     ) -> None:
         """Keep how a step ended; `started` as `step_started` had it. `commands`: each pasteable, in order."""
         key = (transition, _clip(resource), verb, started)
-        told = (ended, _clip(outcome), "\n".join(_clip(command) for command in commands[:COMMANDS]), _clip(detail))
+        kept = [_clip(command) for command in commands[:COMMANDS]]
+        if len(commands) > COMMANDS:
+            kept.append(f"# and {len(commands) - COMMANDS} more")
+        told = (ended, _clip(outcome), "\n".join(kept), _clip(detail))
         self._worker.put(lambda db: sql.end_step(db, key, told))
 
     async def history(self, n: int = 20, *, deadline: float = DEADLINE) -> list[dict[str, Any]]:
@@ -136,4 +139,5 @@ class Store:
 
 def _clip(text: str) -> str:
     """Keep memory bounded, and what strangers sent within what SQLite takes."""
-    return str(text)[:TEXT].encode("utf-8", "backslashreplace").decode()
+    gap = f" [{len(text) - TEXT} characters are left out]" if len(text) > TEXT else ""
+    return text[:TEXT].encode("utf-8", "backslashreplace").decode() + gap

@@ -187,6 +187,16 @@ def test_permission_denied_is_told_apart(tmp_path: Path, monkeypatch: pytest.Mon
     assert "run this as root" in caught.value.hint
 
 
+def test_an_answer_that_is_too_long_is_not_taken_for_a_stranger_s(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "REPLY", 100_000)
+    daemon.raw = b"x" * 200_000
+    with pytest.raises(client.CtlError, match="longer than 100000 bytes") as caught:
+        client.ask(str(daemon.path), "history", {})
+    assert "history -n 5" in caught.value.hint
+
+
 def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
         silent.bind(str(tmp_path / "x"))

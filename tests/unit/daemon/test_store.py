@@ -435,3 +435,14 @@ async def test_damage_found_while_running_opens_it_anew(
     assert 3 in [one["id"] for one in await store.history()]
     assert store.trouble is None
     assert await store.close()
+
+
+async def test_what_is_left_out_of_a_long_entry_is_said(store: Store) -> None:
+    store.transition_started(1, instance="VI_1", target="standby", cause="c" * 10_000, at=NOON)
+    commands = [f"xl shutdown {number}" for number in range(300)]
+    store.step_ended(
+        1, resource="r", verb="deactivate", started=NOON, ended=NOON, outcome="done", commands=commands, detail=""
+    )
+    (one,) = await store.history()
+    assert one["cause"] == "c" * 8000 + " [2000 characters are left out]"
+    assert one["steps"][0]["command"].splitlines()[-2:] == ["xl shutdown 199", "# and 100 more"]
