@@ -71,13 +71,13 @@ Audit=no
 
 
 def _failoverd(node: NodeName) -> str:
-    # Before bird as well: a node that was MASTER when it died starts with the metric of a MASTER in bird's include.
+    # As the package's. Before bird: a node that was MASTER when it died has the metric of a MASTER in bird's include.
     argv = [str(failoverd_bin("failoverd")), "--config", CONFIG, "--node", node, "--log-format", "json"]
     return f"""[Unit]
 Description=Makes this machine follow its VIP
 After=dbus.service
 Wants=dbus.service
-Before=keepalived.service bird.service frr.service
+Before=keepalived.service bird.service
 
 [Service]
 Type=notify

@@ -15,26 +15,37 @@ from pathlib import Path
 
 import psutil
 
+from tests.lab.run import new_run
 from tests.lab.waiting import wait_for
 
 _SCRIPT = Path(__file__).parent / "chroot.sh"
 _CACHE = Path(__file__).parents[2] / ".cache" / "chroots"
-#: What a machine's first process does before it does nothing more: every change goes into memory, and ends with it.
+#: What a machine's first process does: every change goes into memory, and ends with it. It says its pid, then waits to
+#: become systemd, which may never be asked of it.
 _INIT = """
 set -e
+read -r pid _ </proc/self/stat
 mount -t tmpfs -o mode=755 tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay -o "lowerdir=$0,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/root
 cd /mnt/root
 mount -t proc proc proc
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs dev
-for device in null zero full random urandom; do
+for device in null zero full random urandom tty; do
     touch "dev/$device"
     mount --bind "/dev/$device" "dev/$device"
 done
+mkfifo dev/power
 ip link add eth0 type veth peer name eth1
-exec chroot . sleep infinity
+pivot_root . mnt
+umount -l mnt
+echo "$pid"
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c 'read -r _ <dev/power; exec /lib/systemd/systemd >/dev/null 2>&1'
 """
+#: Seconds for systemd, on a busy machine, to answer.
+_BOOT_SECONDS = 60
 
 
 def base(suite: str, packages: list[str]) -> Path:
@@ -54,7 +65,7 @@ class Chroot:
     def __init__(self, init: int) -> None:
         self._root = Path(f"/proc/{init}/root")
         # --wdns: the other way to name a directory would leave the commands in one of this machine's.
-        namespaces = "--mount --pid --net --ipc --uts --root --wdns=/"
+        namespaces = "--mount --pid --net --ipc --uts --cgroup --root --wdns=/"
         clean = "env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive"
         self._enter = ["nsenter", f"--target={init}", *namespaces.split(), *clean.split()]
 
@@ -87,6 +98,11 @@ class Chroot:
             finally:
                 program.kill()
 
+    def boot(self) -> None:
+        """Become a machine that systemd runs; returns when it answers, and not when all is started."""
+        self.path("/dev/power").write_text("on\n")
+        wait_for("systemd answers", lambda: self.run("systemctl", "list-jobs"), within=_BOOT_SECONDS)
+
     def install(self, deb: Path) -> str:
         """What dpkg and the maintainer scripts print, when all goes well."""
         shutil.copy(deb, self.path("/root"))
@@ -106,14 +122,18 @@ class Chroot:
 @contextmanager
 def machine(lower: Path) -> Iterator[Chroot]:
     """A Debian that begins as `lower`, which stays as it is."""
-    unshare = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "sh", "-c", _INIT]
-    with subprocess.Popen([*unshare, lower], stdin=subprocess.DEVNULL) as holder:
-        try:
-            init = wait_for(
-                "the chroot's first process",
-                lambda: [each.pid for each in psutil.Process(holder.pid).children() if each.name() == "sleep"],
-                within=10,
-            )
-            yield Chroot(init[0])
-        finally:
-            holder.kill()
+    run = new_run()
+    unshare = ["unshare", "--cgroup", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child=KILL"]
+    try:
+        run.make()
+        argv = run.in_cgroup([*unshare, "sh", "-c", _INIT, str(lower)])
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as holder:
+            try:
+                assert holder.stdout is not None
+                said = holder.stdout.readline()
+                assert said, "the chroot's first process has ended; is this root?"
+                yield Chroot(int(said))
+            finally:
+                holder.kill()
+    finally:
+        run.remove()

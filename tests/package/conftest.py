@@ -10,6 +10,7 @@ import pytest
 from . import chroot
 
 _HERE = Path(__file__).parent
+_NEIGHBOURS = ["keepalived", "bird2", "frr", "drbd-utils", "xen-utils-common", "ifupdown", "network-manager", "procps"]
 ROOT = _HERE.parents[1]
 
 
@@ -91,8 +92,8 @@ def newer(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Package
 
 @pytest.fixture(scope="session", params=["bookworm", "trixie"])
 def debian(request: pytest.FixtureRequest, package: Package) -> Path:
-    """A Debian with what the package depends on, and keepalived."""
-    return chroot.base(request.param, [*package.depends(), "keepalived"])
+    """A Debian with what the package depends on, and all whose units it is ordered with."""
+    return chroot.base(request.param, [*package.depends(), *_NEIGHBOURS])
 
 
 @pytest.fixture

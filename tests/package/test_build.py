@@ -17,6 +17,7 @@ PROMISED = {
     "/etc/failoverd/failoverd.toml": "-rw-r--r--",
     "/usr/bin/failoverctl": "-rwxr-xr-x",
     "/usr/lib/systemd/catalog/failoverd.catalog": "-rw-r--r--",
+    "/usr/lib/systemd/system/drbd@.service.d/failoverd.conf": "-rw-r--r--",
     "/usr/lib/systemd/system/failoverd.service": "-rw-r--r--",
     "/usr/lib/systemd/system/failoverd.socket": "-rw-r--r--",
     "/usr/lib/sysusers.d/failoverd.conf": "-rw-r--r--",

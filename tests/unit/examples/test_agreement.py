@@ -78,6 +78,21 @@ def test_the_readme_disables_every_unit_that_failoverd_starts(use: str) -> None:
     assert set(" ".join(disabled).split()) == set(units)
 
 
+def test_the_readme_brings_up_every_replica_by_a_unit_of_its_own() -> None:
+    (line,) = re.findall(r"^ +systemctl enable --now (drbd@.*)$", uses.text("hosting/README.md"), re.MULTILINE)
+    replicas = [each["resource"] for each in uses.resources("hosting") if each["driver"] == "drbd"]
+    assert line.split() == [f"drbd@{name}.target" for name in replicas]
+
+
+@pytest.mark.parametrize("name", ["vpn", "web"])
+def test_no_replica_lets_the_boot_wait_for_ever(name: str) -> None:
+    waits = dict(
+        re.findall(r"^ +((?:degr-|outdated-)?wfc-timeout) (\d+);$", uses.text(f"hosting/{name}.res"), re.MULTILINE)
+    )
+    assert set(waits) == {"wfc-timeout", "degr-wfc-timeout", "outdated-wfc-timeout"}
+    assert all(int(seconds) > 0 for seconds in waits.values())  # 0 is for ever
+
+
 def test_every_address_is_one_for_documentation() -> None:
     strangers = {}
     for file in EXAMPLES.rglob("*"):
