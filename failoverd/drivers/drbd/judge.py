@@ -130,13 +130,16 @@ def at(wall: float) -> str:
 
 
 def _young(view: Resource, memory: Memory, now: float, limits: Limits) -> Obstacle | None:
-    """It has just come up: one of the peers may have newer data, and it takes a moment to meet it."""
+    """It has just come up: one of the peers may have newer data, and it takes a moment to meet it.
+
+    Whatever is said of the connection: between attach and connect DRBD 9 calls it StandAlone, and 8.4 has none yet.
+    """
     if memory.up is None or now >= (until := memory.up + limits.connect_grace):
         return None
-    unmet = [p.name for p in view.peers if not (p.replicating or p.id in memory.met or p.connection == STAND_ALONE)]
-    if not unmet:
+    unmet = [peer.name for peer in view.peers if not (peer.replicating or peer.id in memory.met)]
+    if view.peers and not unmet:
         return None
-    reason = f"it has just come up and not been connected to {' and '.join(unmet)} yet"
+    reason = f"it has just come up and not been connected to {' and '.join(unmet) or 'any other node'} yet"
     return Obstacle(reason=reason, passes=True, until=until)
 
 

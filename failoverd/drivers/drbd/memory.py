@@ -52,9 +52,9 @@ class Loss:
 class Memory:
     """What is remembered of one resource.
 
-    `at`: when it was last seen. `up`: since when it is up, or was first seen up; None when it is down. `met`: the
-    numbers of the peers that data was compared with since. `primary`: number and name of the peer that is connected and
-    Primary. `loss`: it was, and has not been back.
+    `at`: when it was last seen. `up`: since when it is up with its disks, or was first seen so; None when it is not.
+    `met`: the numbers of the peers that data was compared with since it is up. `primary`: number and name of the peer
+    that is connected and Primary. `loss`: it was, and has not been back.
     """
 
     at: float = 0.0
@@ -104,7 +104,7 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
         loss = None if back else dataclasses.replace(loss, quorate=loss.quorate and view.quorate)
     return Memory(
         at=now,
-        up=None if view is None else now if memory.up is None else memory.up,
+        up=None if view is None or not view.attached else now if memory.up is None else memory.up,
         met=(memory.met if view is not None else frozenset()) | {p.id for p in peers.values() if p.replicating},
         primary=primary,
         loss=loss,

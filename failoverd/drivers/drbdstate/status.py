@@ -18,6 +18,8 @@ SECONDARY = "Secondary"
 UP_TO_DATE = "UpToDate"
 STAND_ALONE = "StandAlone"
 
+_WITH_DATA = frozenset({"Inconsistent", "Outdated", "Consistent", UP_TO_DATE})
+
 
 class Garbled(ValueError):
     """It is not what DRBD says; the text tells what is wrong with it."""
@@ -79,6 +81,11 @@ class Resource:
     def up_to_date(self) -> bool:
         """Every volume has a disk here, with the newest data that DRBD knows of."""
         return bool(self.volumes) and all(volume.disk == UP_TO_DATE for volume in self.volumes)
+
+    @property
+    def attached(self) -> bool:
+        """Every volume has its disk here, with data of whatever age. An attach may take long."""
+        return bool(self.volumes) and all(volume.disk in _WITH_DATA for volume in self.volumes)
 
     @property
     def primaries(self) -> tuple[Peer, ...]:

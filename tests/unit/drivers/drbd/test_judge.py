@@ -10,9 +10,11 @@ import pytest
 
 from failoverd.core.model import Level
 from failoverd.drivers.drbd import judge
+from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
+from failoverd.drivers.drbdstate import events
 from failoverd.drivers.drbdstate.status import Resource
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, up
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, live, up
 
 LIMITS = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=20, remedy="accept it")
 NOW = 1000.0
@@ -132,7 +134,7 @@ def test_what_is_nearer_at_hand_is_told_first() -> None:
 
 
 def test_who_has_not_been_met_yet() -> None:
-    """Both peers are asked for by name; neither one that was met nor one that DRBD gave up is waited for."""
+    """Both peers are asked for by name; one that was met is not waited for."""
     alone = up(NINE / "isolated-secondary-right", "right")
     assert {peer.name: peer.id for peer in alone.peers} == {"left": 0, "center": 2}
 
@@ -148,8 +150,43 @@ def test_who_has_not_been_met_yet() -> None:
     assert unmet(alone, 0, 2) == ""
     begun = replace(alone, peers=(replace(alone.peers[0], connection="Connected"), alone.peers[1]))
     assert unmet(begun, alone.peers[1].id) == f"{alone.peers[0].name} yet"
-    given_up = replace(alone, peers=(replace(alone.peers[0], connection="StandAlone"), alone.peers[1]))
-    assert unmet(given_up) == f"{alone.peers[1].name} yet"
+    not_begun = replace(alone, peers=tuple(replace(peer, connection="StandAlone") for peer in alone.peers))
+    assert unmet(not_begun) == "left and center yet"
+    assert unmet(not_begun, 2) == "left yet"
+    assert unmet(replace(alone, peers=())) == "any other node yet"
+
+
+@pytest.mark.parametrize(("generation", "peers"), [(EIGHT, {0}), (NINE, {1, 2})])
+def test_old_data_is_not_promoted_between_up_and_the_first_meeting(generation: Path, peers: set[int]) -> None:
+    """Line by line of a recorded `drbdadm up`, as if DRBD had called its data UpToDate, and without a quorum."""
+    fold, memory, met = events.Fold(), Memory(), set[int]()
+    seen: list[str] = []
+    for line in live(generation / "live-events2/bring-up.left.txt"):
+        fold.take(line.replace("disk:Inconsistent", "disk:UpToDate").replace("quorum:no", "quorum:yes"))
+        view = fold.resource("vpn")
+        if view is None:
+            continue
+        memory = memories.seen(memory, view, NOW, vouched=NOW, wall=NOW)
+        met |= {peer.id for peer in view.peers if peer.replicating}
+        if met == peers:
+            break
+        obstacle = found(view, memory)
+        assert obstacle is not None, line
+        seen.append(obstacle.reason)
+    assert view is not None
+    assert found(view, memory) is None
+    assert any("just come up" in reason for reason in seen)
+
+
+def test_a_disk_that_takes_long_to_be_attached_gives_nobody_less_time_to_be_met() -> None:
+    alone = up(EIGHT / "left-killed", "right", "web")
+    memory = Memory()
+    for now, state in ((NOW, "Diskless"), (NOW + 1, "Attaching"), (NOW + 60, "UpToDate")):
+        memory = memories.seen(memory, disk(alone, state), now, vouched=now, wall=now)
+    obstacle = found(alone, memory, NOW + 74)
+    assert obstacle is not None
+    assert (obstacle.passes, obstacle.until) == (True, NOW + 75)
+    assert found(alone, memory, NOW + 75) is None
 
 
 def test_only_who_is_connected_occupies_it() -> None:

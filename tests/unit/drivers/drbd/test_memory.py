@@ -238,7 +238,8 @@ def test_grace_is_for_those_who_were_never_met() -> None:
     one_of_two = told((100, QUORATE))
     assert waits(one_of_two, QUORATE, 101)
     split = up(EIGHT / "outdated", "right")
-    assert not waits(told((100, split)), split, 101)
+    assert waits(told((100, split)), split, 114.9)  # DRBD has given up a peer that it never met: nothing is known of it
+    assert not waits(told((100, NOBODY), (101, split)), split, 102)
 
 
 VIEWS = {"here": HERE, "alone": ALONE, "syncing": SYNCING, "nobody": NOBODY, "primary": PRIMARY, "down": None}
