@@ -18,7 +18,7 @@ from failoverd.drivers.drbd import follow, judge, openers
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbdstate import look
-from failoverd.drivers.drbdstate.status import PRIMARY, SECONDARY, Resource, essence
+from failoverd.drivers.drbdstate.status import SECONDARY, Resource, essence
 
 #: Seconds of an activation's time that are kept for its last attempt: DRBD takes up to two to hear the other nodes.
 RESERVE = 5.0
@@ -168,7 +168,7 @@ class Drbd:
             with follow.bell.listening(self.subject) as change:
                 view, memory = await self._look(began)
                 obstacle = judge.obstacle(view, memory, memories.clock(), self._limits, asked=began)
-                if obstacle is None and view.role == PRIMARY:
+                if obstacle is None and view.primary:
                     return
                 if obstacle is not None and not obstacle.passes:
                     raise self._refuse(obstacle.reason, denial)
@@ -236,17 +236,22 @@ class Drbd:
         return denial
 
     async def _tell(self, verb: Verb) -> str | None:
-        """Have it change its role: None when it did, or why DRBD said no. DriverError when the tool has trouble."""
-        for argv in self._telling(verb):
-            done = await command.run(argv)
-            if done.returncode == 0:
-                continue
-            said = look.said(done)
-            if done.returncode not in _DENIED:
-                raise DriverError(f"{shlex.join(argv)}: {said}")
-            if verb is Verb.ACTIVATE or not any(number in said for number in _NOT_UP):
-                return said
-        return None
+        """Have it change its role: None when it did, or why DRBD said no. DriverError when the tool has trouble.
+
+        A promotion ends at the first minor that is denied. Of a demotion none is left out: not for another one that is
+        held open, or whose drbdsetup hangs.
+        """
+        if verb is Verb.ACTIVATE:
+            for argv in self._telling(verb):
+                if (denial := await _run(argv)) is not None:
+                    return denial
+            return None
+        said = await asyncio.gather(*map(_run, self._telling(verb)), return_exceptions=True)
+        for trouble in said:
+            if isinstance(trouble, BaseException):
+                raise trouble
+        denials = [it for it in said if isinstance(it, str) and not any(number in it for number in _NOT_UP)]
+        return "; ".join(denials) or None
 
     async def _why_primary(self, denial: str) -> str:
         if _HELD not in denial:
@@ -268,6 +273,17 @@ class Drbd:
         if loss is not None and loss.age is None:
             ours = loss.ours + memories.clock() - max(began, loss.since)
             memories.save(self.subject, dataclasses.replace(memory, loss=dataclasses.replace(loss, ours=ours)))
+
+
+async def _run(argv: Sequence[str]) -> str | None:
+    """None when drbdsetup did it, or why DRBD said no."""
+    done = await command.run(argv)
+    if done.returncode == 0:
+        return None
+    said = look.said(done)
+    if done.returncode not in _DENIED:
+        raise DriverError(f"{shlex.join(argv)}: {said}")
+    return said
 
 
 def _may_ask(view: Resource, obstacle: judge.Obstacle, rules: look.Rules | None) -> bool:

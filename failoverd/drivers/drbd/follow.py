@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 
 from failoverd import log
 from failoverd.drivers import DriverError, stream
 from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbdstate import look, status
-from failoverd.drivers.drbdstate.events import Fold
+from failoverd.drivers.drbdstate import look
+from failoverd.drivers.drbdstate.events import Fold, Minors
 from failoverd.drivers.drbdstate.status import Garbled, Resource, essence
 
 #: What is followed: every resource, on both generations.
@@ -52,7 +53,7 @@ class Bell:
     def view(self, name: str) -> Resource | None:
         """The resource as the stream has it; None when that does not say, and when it is not up."""
         with contextlib.suppress(Garbled):
-            return self.fold.resource(name, status.in_sync(look.page())) if self.fold is not None else None
+            return self.fold.resource(name, look.minors) if self.fold is not None else None
         return None
 
     @contextlib.contextmanager
@@ -125,29 +126,30 @@ class _Follower:
         now = memories.clock()
         # A daemon that was stopped for a while reads late what happened meanwhile.
         vouched = now if now - self._heard <= PULSE + SLACK else self._heard
+        minors = functools.cache(look.minors)
         try:
             for line in lines:  # each alone: a Primary that demotes itself and leaves is none that was lost
                 begun = self._fold.complete
                 name = self._fold.take(line)
                 if begun and name is not None:
-                    self._see(name, now, vouched)
+                    self._see(name, now, vouched, minors)
                 elif not begun and self._fold.complete:
-                    self._begin(now)
+                    self._begin(now, minors)
         except Garbled as error:
             raise DriverError(str(error)) from error
         self._heard = now
         if self._replicated:
             memories.hear(now)
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, minors: Minors) -> None:
         """The first dump is whole: whatever was remembered is held against it."""
         for name in sorted(self._fold.names | memories.names()):
-            self._see(name, now, memories.heard(name), quietly=True)
+            self._see(name, now, memories.heard(name), minors, quietly=True)
         bell.fold = self._fold
         self.tell(None)
 
-    def _see(self, name: str, now: float, vouched: float, *, quietly: bool = False) -> None:
-        view = self._fold.resource(name)
+    def _see(self, name: str, now: float, vouched: float, minors: Minors, *, quietly: bool = False) -> None:
+        view = self._fold.resource(name, minors)
         memory = memories.load(name)
         after = memories.seen(memory, view, now, vouched=vouched, wall=time.time())
         if after != memory:

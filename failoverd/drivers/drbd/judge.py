@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from failoverd.core.model import Level
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.drbdstate.status import PRIMARY, SECONDARY, STAND_ALONE, UP_TO_DATE, Peer, PeerVolume, Resource
+from failoverd.drivers.drbdstate.status import (
+    PRIMARY,
+    SECONDARY,
+    STAND_ALONE,
+    UNKNOWN,
+    UP_TO_DATE,
+    Peer,
+    PeerVolume,
+    Resource,
+)
 
 #: Reasons of standing I/O that an operator or a fencing handler has given and will take back.
 _TEMPORARY = frozenset({"user", "fencing"})
@@ -51,7 +60,7 @@ class Limits:
 
 def level(view: Resource) -> Level:
     """Where the resource stands. Whatever its disk is like, a Secondary is written by nobody here."""
-    if view.role == PRIMARY:
+    if view.role == PRIMARY and not any(volume.role == UNKNOWN for volume in view.volumes):
         return Level.FAILED if impairment(view) else Level.ACTIVE
     return Level.STANDBY if view.role == SECONDARY else Level.UNKNOWN
 
@@ -60,6 +69,9 @@ def impairment(view: Resource) -> str:
     """What a Primary lacks; empty when it lacks nothing."""
     if not view.volumes:
         return "without a volume"
+    if not view.primary:
+        others = (f"volume {volume.number} is {volume.role}" for volume in view.volumes if volume.role != PRIMARY)
+        return f"but not all of it: {', '.join(others)}"
     if not view.up_to_date:
         return f"but the data here is {disks(view)}"
     if not view.quorate:
@@ -98,9 +110,9 @@ def obstacle(
 ) -> Obstacle | None:
     """What is in the way of a promotion that was asked for at `asked` (None: now).
 
-    None when nothing is, or when it is Primary and lacks nothing.
+    None when nothing is, or when it is Primary and lacks nothing. One that is Primary by half is none yet.
     """
-    if view.role == PRIMARY:
+    if view.primary:
         lack = impairment(view)
         return Obstacle(reason=f"it is Primary here, {lack}", passes=True) if lack else None
     disk = _not_up_to_date(view)

@@ -8,13 +8,26 @@ there: a line was lost, and only reading everything again helps. Keys that are n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from failoverd.drivers.drbdstate.status import STAND_ALONE, Garbled, Peer, PeerVolume, Resource, Volume
+from failoverd.drivers.drbdstate.status import (
+    PRIMARY,
+    STAND_ALONE,
+    UNKNOWN,
+    Garbled,
+    Minor,
+    Peer,
+    PeerVolume,
+    Resource,
+    Volume,
+)
 
 _VERBS = frozenset({"exists", "create", "change", "destroy", "rename", "call", "response"})
 _OBJECTS = frozenset({"resource", "device", "connection", "peer-device", "path", "helper"})
+
+#: What 8.4 tells of its minors beside its events. It is asked for where the events do not tell it.
+Minors = Callable[[], Mapping[int, Minor]]
 
 _Fields = dict[str, str]
 _Key = TypeVar("_Key")
@@ -67,13 +80,13 @@ class Fold:
         except KeyError as error:
             raise Garbled(f"a line before it was lost ({error} is not there): {line[:200]!r}") from error
 
-    def resource(self, name: str, percents: Mapping[int, float] | None = None) -> Resource | None:
-        """The resource now, None when it is not up. `percents`: how far the minors are that synchronise, on 8.4."""
+    def resource(self, name: str, minors: Minors = dict) -> Resource | None:
+        """The resource now, None when it is not up."""
         parts = self._all.get(name)
         if parts is None:
             return None
         try:
-            return _resource(name, parts, percents or {})
+            return _resource(name, parts, minors)
         except (KeyError, ValueError) as error:
             raise Garbled(f"events of {name} are garbled: {error!r}") from error
 
@@ -121,9 +134,9 @@ def whole(text: str) -> Fold:
     return fold
 
 
-def parse(text: str, name: str, percents: Mapping[int, float] | None = None) -> Resource | None:
+def parse(text: str, name: str, minors: Minors = dict) -> Resource | None:
     """The resource in a whole dump; None when it is not there, Garbled when that is unclear."""
-    return whole(text).resource(name, percents)
+    return whole(text).resource(name, minors)
 
 
 def _change(them: dict[_Key, _Fields], key: _Key, verb: str, fields: _Fields) -> None:
@@ -137,13 +150,18 @@ def _change(them: dict[_Key, _Fields], key: _Key, verb: str, fields: _Fields) ->
         them[key] = fields
 
 
-def _resource(name: str, parts: _Parts, percents: Mapping[int, float]) -> Resource:
+def _resource(name: str, parts: _Parts, minors: Minors) -> Resource:
     suspended = frozenset(parts.resource["suspended"].split(",")) - {"no"}
+    role = parts.resource["role"]
     volumes = tuple(sorted((_volume(it) for it in parts.devices.values()), key=lambda volume: volume.number))
-    in_sync = {volume.number: percents.get(volume.minor) for volume in volumes}
+    eight = all(volume.quorum is None for volume in volumes)
+    if eight and len(volumes) > 1 and role == PRIMARY:  # DRBD tells the highest role of all, and of no other change
+        told = minors()
+        volumes = tuple(dataclasses.replace(v, role=_role(told.get(v.minor))) for v in volumes)
+    numbers = {volume.number: volume.minor for volume in volumes}
     peers = []
     for number, it in parts.connections.items():
-        its = (_peer_volume(v, in_sync) for (peer, _), v in parts.peer_devices.items() if peer == number)
+        its = (_peer_volume(v, numbers, minors) for (peer, _), v in parts.peer_devices.items() if peer == number)
         peers.append(
             Peer(
                 id=int(number),
@@ -153,12 +171,12 @@ def _resource(name: str, parts: _Parts, percents: Mapping[int, float]) -> Resour
                 volumes=tuple(sorted(its, key=lambda volume: volume.number)),
             )
         )
-    if not peers and all(volume.quorum is None for volume in volumes):
+    if not peers and eight:
         # 8.4 always has its one peer: a stream that saw it go StandAlone is told of its end, as a dump is not.
-        peers.append(Peer(id=0, name="peer", connection=STAND_ALONE, role="Unknown"))
+        peers.append(Peer(id=0, name="peer", connection=STAND_ALONE, role=UNKNOWN))
     return Resource(
         name=name,
-        role=parts.resource["role"],
+        role=role,
         suspended=suspended,
         volumes=volumes,
         peers=tuple(sorted(peers, key=lambda peer: peer.id)),
@@ -177,10 +195,17 @@ def _volume(it: _Fields) -> Volume:
     )
 
 
-def _peer_volume(it: _Fields, in_sync: Mapping[int, float | None]) -> PeerVolume:
-    number = int(it["volume"])
-    done = float(it["done"]) if "done" in it else in_sync.get(number)
-    return PeerVolume(number=number, replication=it["replication"], disk=it["peer-disk"], percent=done)
+def _peer_volume(it: _Fields, numbers: Mapping[int, int], minors: Minors) -> PeerVolume:
+    number, replication = int(it["volume"]), it["replication"]
+    percent = float(it["done"]) if "done" in it else None
+    if percent is None and "Sync" in replication and number in numbers:  # 8.4 does not tell it
+        minor = minors().get(numbers[number])
+        percent = minor.percent if minor is not None else None
+    return PeerVolume(number=number, replication=replication, disk=it["peer-disk"], percent=percent)
+
+
+def _role(minor: Minor | None) -> str:
+    return minor.role if minor is not None else UNKNOWN
 
 
 def _yes(word: str) -> bool:

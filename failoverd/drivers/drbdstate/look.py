@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from failoverd.drivers import DriverError, command
 from failoverd.drivers.drbdstate import events, status
-from failoverd.drivers.drbdstate.status import Garbled, Resource
+from failoverd.drivers.drbdstate.status import Garbled, Minor, Resource
 from failoverd.drivers.shared import Shared
 
 #: The kernel's own page. Reading it never waits.
@@ -59,6 +59,11 @@ def page() -> str:
         return ""
 
 
+def minors() -> Mapping[int, Minor]:
+    """What 8.4 tells of each of its minors now."""
+    return status.minors(page())
+
+
 def generation() -> int | None:
     """The first number of the running module's version; None when there is no module."""
     match = re.match(r"version: (\d+)\.", page())
@@ -74,7 +79,7 @@ async def read(name: str) -> Resource:
         raise NotUp(f"{name} is not up here (DRBD's kernel module is not loaded); drbdadm up {name}")
     if found < NINE:
         done = await command.run((*_DUMP, name), timeout=PATIENCE)
-        resource = _understood(done, lambda text: events.parse(text, name, status.in_sync(page())))
+        resource = _understood(done, lambda text: events.parse(text, name, minors))
     else:
         done = await command.run(("drbdsetup", "status", "--json", name), timeout=PATIENCE)
         # The module may have gone since; then drbdsetup looked for it in vain.

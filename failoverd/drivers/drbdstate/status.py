@@ -17,6 +17,7 @@ PRIMARY = "Primary"
 SECONDARY = "Secondary"
 UP_TO_DATE = "UpToDate"
 STAND_ALONE = "StandAlone"
+UNKNOWN = "Unknown"
 
 _WITH_DATA = frozenset({"Inconsistent", "Outdated", "Consistent", UP_TO_DATE})
 
@@ -27,13 +28,25 @@ class Garbled(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A volume here. `quorum` is None on 8.4, which has none. `client`: it is meant to have no disk here."""
+    """A volume here. `quorum` is None on 8.4, which has none. `client`: it is meant to have no disk here.
+
+    `role`: its own, where it may be another than the resource's; None where it is the same.
+    """
 
     number: int
     minor: int
     disk: str
+    role: str | None = None
     quorum: bool | None = None
     client: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minor:
+    """A device of 8.4: its role, and how much of it is in sync (percent), None where it does not synchronise."""
+
+    role: str
+    percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +82,21 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A resource here, in DRBD's words. `suspended`: why its I/O stands still. Volumes and peers by number."""
+    """A resource here, in DRBD's words. `suspended`: why its I/O stands still. Volumes and peers by number.
+
+    `role`: on 8.4, where each volume has a role, the highest of them.
+    """
 
     name: str
     role: str
     suspended: frozenset[str] = frozenset()
     volumes: tuple[Volume, ...] = ()
     peers: tuple[Peer, ...] = ()
+
+    @property
+    def primary(self) -> bool:
+        """It is Primary, with every volume."""
+        return self.role == PRIMARY and all(volume.role in (None, PRIMARY) for volume in self.volumes)
 
     @property
     def up_to_date(self) -> bool:
@@ -128,15 +149,16 @@ def parse(text: str, name: str) -> Resource | None:
         raise Garbled(f"its status is garbled: {error!r}") from error
 
 
-def in_sync(page: str) -> Mapping[int, float]:
-    """How much (percent) of the minors that synchronise is in sync, from the ``/proc/drbd`` of 8.4."""
-    found: dict[int, float] = {}
+def minors(page: str) -> Mapping[int, Minor]:
+    """What the ``/proc/drbd`` of 8.4 tells of each minor that is configured."""
+    found: dict[int, Minor] = {}
     minor = -1
     for line in page.splitlines():
-        if start := re.match(r" *(\d+): cs:", line):
+        if start := re.match(r" *(\d+): cs:\w+ ro:(\w+)/", line):
             minor = int(start[1])
-        elif percent := re.search(r"sync'ed: *(\d+(?:\.\d+)?)%", line):
-            found[minor] = float(percent[1])
+            found[minor] = Minor(role=start[2])
+        elif minor in found and (percent := re.search(r"sync'ed: *(\d+(?:\.\d+)?)%", line)):
+            found[minor] = dataclasses.replace(found[minor], percent=float(percent[1]))
     return found
 
 

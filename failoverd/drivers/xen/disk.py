@@ -49,8 +49,9 @@ def judge(view: Resource, minor: int) -> str:
     """Why nothing may be started on the device, which is one of the resource's; empty when it may."""
     device = next(volume for volume in view.volumes if volume.minor == minor)
     name = f"DRBD resource {view.name}"
-    if view.role != PRIMARY:
-        return f"{name} is {view.role} here"
+    role = device.role or view.role
+    if role != PRIMARY:
+        return f"{name} is {role} here"
     if device.disk != UP_TO_DATE:
         return f"{name} is {device.disk} here"
     if device.quorum is False:

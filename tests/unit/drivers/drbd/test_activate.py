@@ -23,6 +23,26 @@ from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, STATUS,
 from tests.unit.drivers.scripted import until, watching
 
 
+def halves(fake: FakeDrbd, first: str, second: str, disk: str = "UpToDate") -> None:
+    """DRBD 8.4, and a resource with two volumes, their minors 0 and 7 in these roles. It tells of the highest."""
+    eight(EIGHT / "all-fine", "left")
+    page = look.PROC.read_text()
+    line = next(line for line in page.splitlines() if line.startswith(" 0: "))
+    pages = [
+        line.replace("ro:Secondary/", f"ro:{role}/").replace(" 0:", f" {n}:", 1)
+        for n, role in ((0, first), (7, second))
+    ]
+    look.PROC.write_text("\n".join([page.splitlines()[0], *pages, ""]))
+    dump = (EIGHT / "all-fine/left.events2-now.txt").read_text().rstrip()
+    if "Primary" in (first, second):
+        dump = dump.replace("name:vpn role:Secondary", "name:vpn role:Primary")
+    more = (
+        f"exists device name:vpn volume:1 minor:7 disk:{disk}",
+        "exists peer-device name:vpn peer-node-id:0 volume:1 replication:Established peer-disk:UpToDate",
+    )
+    fake.answer(EVENTS, dump.replace("exists -", "\n".join([*more, "exists -"])))
+
+
 async def test_nine_is_promoted_by_name(fake: FakeDrbd) -> None:
     fake.state(NINE / "all-fine", "left")
     fake.transcript(PRIMARY_9, NINE / "primary-on-left/left.cmd.primary.txt")
@@ -45,14 +65,62 @@ async def test_eight_is_promoted_by_minor(fake: FakeDrbd) -> None:
 
 
 async def test_every_volume_of_eight(fake: FakeDrbd) -> None:
-    look.PROC.write_text("version: 8.4.11 (api:1/proto:86-101)\n")
-    dump = (EIGHT / "primary-on-left/left.events2-now.txt").read_text()
-    more = "exists device name:vpn volume:1 minor:7 disk:UpToDate"
-    fake.answer(EVENTS, dump.replace("exists -", f"{more}\nexists -").rstrip())
+    halves(fake, "Primary", "Primary")
     fake.answer("secondary 0")
     fake.answer("secondary 7")
     await make().deactivate()
-    assert actions(fake) == ["secondary 0", "secondary 7"]
+    assert sorted(actions(fake)) == ["secondary 0", "secondary 7"]
+
+
+async def test_half_a_promotion_of_eight_is_none(fake: FakeDrbd) -> None:
+    """`drbdsetup primary` of one of two minors, and then DRBD calls the resource Primary."""
+    halves(fake, "Primary", "Secondary")
+    driver = make()
+    seen = await driver.observe()
+    assert seen.level is Level.FAILED
+    assert seen.detail.startswith("Primary, but not all of it: volume 1 is Secondary; peer is Secondary")
+    fake.answer(PRIMARY_8)
+    fake.answer("primary 7")
+    await driver.activate()
+    assert actions(fake) == [PRIMARY_8, "primary 7"]
+
+
+async def test_half_a_promotion_is_held_to_all_that_a_whole_one_is(fake: FakeDrbd) -> None:
+    halves(fake, "Primary", "Secondary", disk="Outdated")
+    with pytest.raises(Refused, match=r"Outdated \(volume 1\), not UpToDate"):
+        await make().activate()
+    assert actions(fake) == []
+
+
+async def test_half_a_promotion_is_undone_in_every_minor(fake: FakeDrbd) -> None:
+    halves(fake, "Secondary", "Primary")
+    for minor in (0, 7):
+        fake.transcript(f"secondary {minor}", EIGHT / "device-open-write/left.cmd.drbdsetup-secondary.txt")
+        fake.answer(f"secondary {minor}")
+    await make(replace(SPEC, stop_timeout=30)).deactivate()
+    assert sorted(actions(fake)) == ["secondary 0"] * 2 + ["secondary 7"] * 2
+
+
+async def test_a_minor_whose_demotion_fails_keeps_no_other_from_its_own(fake: FakeDrbd) -> None:
+    halves(fake, "Primary", "Primary")
+    fake.script("secondary 0", "exit 20")
+    fake.answer("secondary 7")
+    with pytest.raises(DriverError, match="drbdsetup secondary 0: exit status 20"):
+        await make().deactivate()
+    assert sorted(actions(fake)) == ["secondary 0", "secondary 7"]
+
+
+@pytest.mark.parametrize("page", ["", " 7: cs:Unconfigured\n"])
+async def test_a_minor_whose_role_is_not_told_makes_nothing_active(fake: FakeDrbd, page: str) -> None:
+    halves(fake, "Primary", "Primary")
+    whole = look.PROC.read_text()
+    look.PROC.write_text(whole[: whole.index(" 7: cs:")] + page)
+    driver = make()
+    assert (await driver.observe()).level is Level.UNKNOWN
+    fake.answer(PRIMARY_8)
+    fake.answer("primary 7")
+    await driver.activate()
+    assert actions(fake) == [PRIMARY_8, "primary 7"]
 
 
 def test_commands_before_anything_was_seen() -> None:

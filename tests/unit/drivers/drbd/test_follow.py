@@ -72,6 +72,24 @@ async def test_a_stream_that_ends_is_begun_again_and_all_may_have_changed(fake: 
         await until(lambda: "vpn" in changed)
 
 
+async def test_the_role_of_each_minor_of_eight_is_looked_up_since_it_makes_no_event(fake: FakeDrbd) -> None:
+    minors = (" 0: cs:WFConnection ro:Primary/Unknown", " 7: cs:WFConnection ro:Secondary/Unknown")
+    look.PROC.write_text("\n".join(["version: 8.4.11 (api:1/proto:86-101)", *minors, ""]))
+    dump, _ = parts(EIGHT / "live-events2/promote-demote.left.txt")
+    fake.begin([*dump[:-1], "exists device name:vpn volume:1 minor:7 disk:UpToDate", dump[-1]])
+    async with watching(follow.watch) as changed:
+        await until(lambda: changed == [None])
+        fake.change("change resource name:vpn role:Primary")
+        await until(lambda: "vpn" in changed)
+        half = follow.bell.view("vpn")
+        assert half is not None
+        assert (half.role, half.primary) == ("Primary", False)
+        look.PROC.write_text(look.PROC.read_text().replace("ro:Secondary", "ro:Primary"))
+        whole = follow.bell.view("vpn")
+        assert whole is not None
+        assert whole.primary
+
+
 @pytest.mark.parametrize(
     "line", ["\x01\x02", "- skipped 7", "change device name:vpn volume:9 disk:UpToDate", "exists -"]
 )

@@ -132,6 +132,14 @@ def test_who_became_primary_has_the_newest_data() -> None:
     assert not is_old(memory, 1000)
 
 
+def test_who_became_primary_by_half_has_not_the_newest_data() -> None:
+    (volume,) = PRIMARY.volumes
+    halves = tuple(replace(volume, number=n, minor=n, role=role) for n, role in enumerate(("Primary", "Secondary")))
+    memory = told((100, HERE), (200, ALONE), (203, replace(PRIMARY, volumes=halves)))
+    assert memory.loss is not None
+    assert told((100, HERE), (200, ALONE), (203, PRIMARY)).loss is None
+
+
 def test_taken_down_and_up_again_it_is_as_old_as_before() -> None:
     memory = told((100, HERE), (200, ALONE), (300, None), (400, ALONE))
     assert memory.loss is not None

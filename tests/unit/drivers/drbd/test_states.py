@@ -194,7 +194,8 @@ def test_suspended_by_an_operator_is_told_and_no_failure() -> None:
 def test_a_volume_without_its_disk_is_enough_to_fail() -> None:
     dump = (EIGHT / "primary-on-left/left.events2-now.txt").read_text()
     more = "exists device name:vpn volume:1 minor:7 disk:Diskless\nexists -"
-    view = events.parse(dump.replace("exists -", more), "vpn")
+    primary = status.Minor(role="Primary")
+    view = events.parse(dump.replace("exists -", more), "vpn", lambda: {0: primary, 7: primary})
     assert view is not None
     assert judge.level(view) is Level.FAILED
     assert "UpToDate (volume 0), Diskless (volume 1)" in judge.detail(view, Memory())

@@ -32,7 +32,7 @@ def recorded(state: Path, node: str, name: str = "vpn") -> Resource | None:
     if told.exists():
         return status.parse(told.read_text(), name)
     page = (state / f"{node}.proc-drbd.txt").read_text()
-    return events.parse((state / f"{node}.events2-now.txt").read_text(), name, status.in_sync(page))
+    return events.parse((state / f"{node}.events2-now.txt").read_text(), name, lambda: status.minors(page))
 
 
 def up(state: Path, node: str, name: str = "vpn") -> Resource:

@@ -225,6 +225,15 @@ def test_a_suspended_disk_is_none() -> None:
     assert disk.judge(view, 0) == "DRBD resource vpn is suspended"
 
 
+def test_a_minor_that_is_not_primary_yet_is_no_disk_for_a_guest() -> None:
+    """With DRBD 8.4 a resource is Primary when one of its minors is."""
+    view = up(EIGHT / "primary-on-left", "left")
+    (volume,) = view.volumes
+    halves = replace(volume, role="Primary"), replace(volume, number=1, minor=7, role="Secondary")
+    assert disk.judge(replace(view, volumes=halves), 0) == ""
+    assert disk.judge(replace(view, volumes=halves), 7) == "DRBD resource vpn is Secondary here"
+
+
 async def test_each_disk_is_judged_by_its_own_resource(fake: FakeXen) -> None:
     fake.drbd(NINE / "left-isolated")
     await disk.check([config.Disk(path="/dev/drbd1")])
