@@ -1,7 +1,8 @@
 """From effects to drivers, and back to events: every step and every look ends in time, with an observation.
 
 A driver may fail, hang, or be wrong about itself. Whatever it does, exactly one answer comes back for each effect:
-the outcome, the reason in a line, and what was seen afterwards.
+the outcome, the reason in a line, and what was seen afterwards. Only a look that a later effect has made void goes
+without: it is ended.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from failoverd.drivers import Accepts, Driver, DriverError, Hung, NotStarted, Re
 
 _log = log.get("executor")
 
+#: The most looks at once, each of which may be a process. A thousand that take two seconds are through in eight, well
+#: before the core takes them for lost; the look at the end of a step waits for none of them.
+LOOKS = 256
+
 #: What an error of a driver's makes of its step; the first that fits.
 _OUTCOMES: tuple[tuple[type[DriverError], Outcome], ...] = (
     (TimedOut, Outcome.TIMED_OUT),
@@ -48,6 +53,8 @@ class Executor:
         self._drivers: dict[tuple[str, str], Driver] = {}
         self._steps: set[asyncio.Task[None]] = set()
         self._looks: set[asyncio.Task[None]] = set()
+        self._awaited: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._room = asyncio.Semaphore(LOOKS)
         self._watches = Watches(report)
 
     def configure(self, configuration: Configuration) -> None:
@@ -59,6 +66,8 @@ class Executor:
             for instance in configuration.core.instances.values()
             for spec in instance.resources.values()
         }
+        for key in set(self._awaited) - set(self._drivers):
+            self._end_look(key)
         self._watches.configure(
             ((*key, configuration.core.instances[key[0]].resources[key[1]].driver), driver)
             for key, driver in self._drivers.items()
@@ -70,11 +79,13 @@ class Executor:
 
     def perform(self, effect: RunStep | Observe) -> None:
         """Start what the effect asks for, and return at once."""
-        driver = self._drivers[effect.instance, effect.resource]
+        key = (effect.instance, effect.resource)
+        driver = self._drivers[key]
+        self._end_look(key)
         if isinstance(effect, RunStep):
             self._start(self._step(effect, driver), self._steps)
         else:
-            self._start(self._observe(effect, driver), self._looks)
+            self._awaited[key] = self._start(self._observe(effect, driver), self._looks)
 
     def take_over(self, state: State) -> State:
         """Await the steps that an earlier daemon left running, as if they were this one's: nothing is done on top."""
@@ -100,14 +111,21 @@ class Executor:
             raise DriverError(f"there is never anything to accept of {resource}")
         return await driver.accept(by)
 
-    def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         among.add(task)
         task.add_done_callback(among.discard)
+        return task
+
+    def _end_look(self, key: tuple[str, str]) -> None:
+        """Nobody waits any more for the look at this resource, if there is one."""
+        if (look := self._awaited.pop(key, None)) is not None:
+            look.cancel()
 
     async def _observe(self, effect: Observe, driver: Driver) -> None:
-        with log.bound(instance=effect.instance, resource=effect.resource):
-            seen = await _look(driver, effect.timeout)
+        async with self._room:
+            with log.bound(instance=effect.instance, resource=effect.resource):
+                seen = await _look(driver, effect.timeout)
         self._report(ResourceObserved(instance=effect.instance, resource=effect.resource, look=effect.look, seen=seen))
 
     async def _adopted(self, leftover: Leftover, step: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from failoverd.core.events import ResourceObserved, RunStep, StepEnded, Stirred
-from failoverd.core.model import Level, Observation, Outcome, Verb
+from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded, Stirred
+from failoverd.core.model import Config, Level, Observation, Outcome, Verb
+from failoverd.daemon import executor
+from failoverd.daemon.config import Configuration
 from failoverd.daemon.executor import Executor
 from failoverd.daemon.store import Store
 from failoverd.drivers import DriverError, Hung, NotStarted, Refused, TimedOut
@@ -18,14 +21,21 @@ Answer = StepEnded | ResourceObserved | Stirred
 
 
 class Scripted:
-    """A driver of one resource: its verbs do what `act` does, its looks what `look` does."""
+    """A driver of one resource: its verbs do what `act` does, its looks last until `gate` is open."""
 
     def __init__(self) -> None:
         self.act: Callable[[], Any] = list
-        self.level = Level.STANDBY
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.looking = 0
 
     async def observe(self) -> Observation:
-        return Observation(level=self.level)
+        self.looking += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.looking -= 1
+        return Observation(level=Level.STANDBY)
 
     async def activate(self) -> str | None:
         self.act()
@@ -38,27 +48,44 @@ class Scripted:
 
 
 class Bench:
-    """An executor with one resource, and what it reported."""
+    """An executor with resources, and what it reported."""
 
     def __init__(self, directory: Path) -> None:
         self.answers: list[Answer] = []
-        self.driver = Scripted()
+        self.drivers = {name: Scripted() for name in ("web", "vpn", "dns")}
         self.executor = Executor(self.answers.append, Store(directory), directory)
-        self.executor._drivers = {("VI_1", "web"): self.driver}
+        self.executor._drivers = {("VI_1", name): driver for name, driver in self.drivers.items()}
 
-    def step(self, number: int = 1) -> None:
+    def step(self, number: int, resource: str = "web") -> None:
         self.executor.perform(
-            RunStep(instance="VI_1", resource="web", verb=Verb.DEACTIVATE, step=number, timeout=10, transition=1)
+            RunStep(instance="VI_1", resource=resource, verb=Verb.DEACTIVATE, step=number, timeout=10, transition=1)
         )
 
-    async def ended(self) -> list[Answer]:
-        await self.executor.close()
+    def look(self, number: int, resource: str = "web") -> None:
+        self.executor.perform(Observe(instance="VI_1", resource=resource, look=number, timeout=10))
+
+    @property
+    def looking(self) -> int:
+        return sum(driver.looking for driver in self.drivers.values())
+
+    async def answered(self, count: int) -> list[Answer]:
+        async with asyncio.timeout(30):
+            while len(self.answers) < count:
+                await asyncio.sleep(0.001)
         return self.answers
 
 
+async def settled() -> None:
+    """Until every task has come as far as it does without anybody's help."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    await made.executor.close()
 
 
 @pytest.mark.parametrize(
@@ -76,8 +103,52 @@ async def test_each_error_of_a_driver_has_its_outcome(bench: Bench, error: type[
     def act() -> None:
         raise error("why")
 
-    bench.driver.act = act
-    bench.step()
-    (answer,) = await bench.ended()
+    bench.drivers["web"].act = act
+    bench.step(1)
+    (answer,) = await bench.answered(1)
     assert isinstance(answer, StepEnded)
     assert (answer.outcome, "why" in answer.reason, answer.seen.level) == (outcome, True, Level.STANDBY)
+
+
+@pytest.mark.parametrize("void_by", ["look", "step"])
+async def test_a_look_that_has_become_void_is_ended(bench: Bench, void_by: str) -> None:
+    web = bench.drivers["web"]
+    web.gate.clear()
+    bench.look(1)
+    await settled()
+    assert web.looking == 1
+    getattr(bench, void_by)(2)
+    await settled()
+    assert web.looking == 1, "only the new one"
+    web.gate.set()
+    (answer,) = await bench.answered(1)
+    assert getattr(answer, void_by) == 2
+
+
+async def test_a_look_at_what_is_no_longer_configured_is_ended(bench: Bench) -> None:
+    bench.drivers["web"].gate.clear()
+    bench.look(1)
+    await settled()
+    bench.executor.configure(
+        Configuration(node="left", script_user=None, core=Config(instances={}), options={}, files=())
+    )
+    await settled()
+    assert bench.looking == 0
+
+
+async def test_only_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(executor, "LOOKS", 2)
+    bench = Bench(tmp_path)
+    for number, (name, driver) in enumerate(bench.drivers.items()):
+        driver.gate.clear()
+        bench.look(number, name)
+    await settled()
+    assert bench.looking == 2
+    bench.step(9)  # its own look waits for nobody
+    bench.drivers["web"].gate.set()
+    await bench.answered(1)
+    for driver in bench.drivers.values():
+        driver.gate.set()
+    answers = await bench.answered(3)
+    assert {type(answer) for answer in answers} == {StepEnded, ResourceObserved}
+    await bench.executor.close()
