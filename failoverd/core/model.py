@@ -299,12 +299,14 @@ class Agenda:
 
     `due`: when each of them wants a Tick, and `next`: when the first of them does; infinity: never. `running`: steps
     in flight whose end is expected. `waiting`: the `urgency` of the crowded instances, the most urgent first.
+    `phases`: how many instances are in each phase.
     """
 
     due: Mapping[str, float] = field(default_factory=dict)
     next: float = math.inf
     running: int = 0
     waiting: tuple[tuple[bool, float, str], ...] = ()
+    phases: Mapping[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ class Turn:
         self._instances = dict(state.instances)
         self._running = state.agenda.running
         self._waiting = list(state.agenda.waiting)
+        self._phases = dict(state.agenda.phases)
         self._causes: dict[str, tuple[str, bool]] = {}  # of every instance to which something happened
         self.state = replace(state, instances=self._instances)
         self.now = now
@@ -61,6 +62,7 @@ class Turn:
         self._forget(self._instances.get(name))
         self._instances[name] = instance
         self._running += agenda.running(instance)
+        self._phases[instance.phase] += 1
         if instance.crowded:
             insort(self._waiting, agenda.urgency(instance))
 
@@ -78,6 +80,7 @@ class Turn:
         if instance is None:
             return
         self._running -= agenda.running(instance)
+        self._phases[instance.phase] -= 1
         if instance.crowded:
             self._waiting.remove(agenda.urgency(instance))
 
@@ -96,6 +99,7 @@ class Turn:
             next=min(due.values(), default=math.inf),
             running=self._running,
             waiting=tuple(self._waiting),
+            phases=self._phases,
         )
         return replace(self.state, agenda=known)
 

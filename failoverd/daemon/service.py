@@ -38,8 +38,8 @@ from failoverd.core.events import (
     VipSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Keepalived, Phase, State, Target, Verb
-from failoverd.daemon import access, chronicle, config, reboot, systemd
+from failoverd.core.model import Config, Keepalived, State, Target, Verb
+from failoverd.daemon import access, chronicle, config, reboot, status, systemd
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.boot import Boot
 from failoverd.daemon.config import ConfigError, Configuration
@@ -78,7 +78,7 @@ class Service:
         self._end = asyncio.Event()
         self._moved = asyncio.Event()
         self._ending = self._stopped = False
-        self._now = 0.0
+        self._line = ""
         self._looking: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
@@ -134,7 +134,7 @@ class Service:
                 loop.add_signal_handler(number, self._end.set)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
             _log.info("ready", node=self.node, instances=sorted(self._configuration.core.instances))
-            systemd.tell(ready=True, status=self._line())
+            systemd.tell(ready=True, status=self._line)
             self.boot.remember()
             control.serve()  # not before there is something to tell: with systemd's socket, people ask at any time
             await self._end.wait()
@@ -169,6 +169,9 @@ class Service:
         try:
             while self._events:
                 self._advance(self._events.popleft())
+            if (line := status.line(self.state)) != self._line:
+                self._line = line
+                self._afterwards.append(partial(systemd.tell, status=line))
         finally:
             self._dispatching = False
             loop = asyncio.get_running_loop()
@@ -179,10 +182,8 @@ class Service:
         self._moved.set()
 
     def _advance(self, event: Event) -> None:
-        before = self.state
         try:
-            self._now = time.monotonic()
-            self.state, effects = machine.advance(self.state, event, self._now)
+            self.state, effects = machine.advance(self.state, event, time.monotonic())
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
@@ -191,8 +192,6 @@ class Service:
                 self._perform(effect)
             except Exception:  # its answer will be missed, and its deadline will say so
                 _log.exception("an effect failed; this is a bug of failoverd", effect=repr(effect))
-        if self._phases(before) != self._phases(self.state):
-            self._afterwards.append(partial(systemd.tell, status=self._line()))
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -303,10 +302,3 @@ class Service:
     def node(self) -> str:
         """The name of this node."""
         return self._configuration.node
-
-    def _phases(self, state: State) -> dict[str, Phase]:
-        return {name: instance.phase for name, instance in state.instances.items()}
-
-    def _line(self) -> str:
-        """One line for ``systemctl status``."""
-        return ", ".join(f"{name}: {phase.value}" for name, phase in self._phases(self.state).items())

@@ -11,6 +11,9 @@ from failoverd.core import planner
 from failoverd.core.model import InstanceState, Keepalived, State, Target, Verb
 from failoverd.trouble import Trouble
 
+#: The most instances that one line names.
+NAMED = 8
+
 
 def timestamp(at: float) -> str:
     """ISO 8601 in UTC, from seconds since the epoch."""
@@ -40,6 +43,14 @@ def _keepalived(state: State) -> str:
     """The worst of what is seen of the processes that speak for the instances."""
     seen = {instance.keepalived for instance in state.instances.values()}
     return next((each.value for each in reversed(Keepalived) if each in seen), "not seen")
+
+
+def line(state: State) -> str:
+    """One line for ``systemctl status``: each instance and its phase, or where they are many, how many are in each."""
+    if len(state.instances) <= NAMED:
+        return ", ".join(f"{name}: {instance.phase.value}" for name, instance in state.instances.items())
+    phases = ", ".join(f"{number} {phase.value}" for phase, number in state.agenda.phases.items() if number)
+    return f"{len(state.instances)} instances: {phases}"
 
 
 def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[str, Any]:

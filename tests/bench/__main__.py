@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import burst, hook, idle, transition, upstream
+from . import burst, hook, idle, many, transition, upstream
 from .row import Row, show
 
 _MEASURES = {
@@ -15,6 +15,7 @@ _MEASURES = {
     "first": transition.first_command,
     "chain": transition.chain,
     "wide": transition.wide,
+    "many": many.measure,
     "burst": burst.measure,
     "start": idle.starts,
     "upstream": upstream.by_hand,

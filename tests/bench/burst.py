@@ -12,7 +12,6 @@ from .row import Row
 
 _EVENTS = 10_000
 _STATES = ("BACKUP", "FAULT", "MASTER")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 _LOOP = """
 while read -r type name state priority; do
@@ -31,9 +30,8 @@ def measure() -> list[Row]:
         daemon.start()
         daemon.say("BACKUP")
         daemon.await_phase("standby")
-        assert daemon.process is not None
         before = sum(daemon.status()["events"].values())
-        spent = _cpu(daemon.process.pid)
+        spent = daemon.cpu()
         fifo = os.open(daemon.run_dir / "keepalived.fifo", os.O_WRONLY | os.O_NONBLOCK)
         started = time.monotonic()
         dropped = _write(fifo, lines)
@@ -41,7 +39,7 @@ def measure() -> list[Row]:
         os.close(fifo)
         daemon.await_phase("active")
         took = time.monotonic() - started
-        spent = _cpu(daemon.process.pid) - spent
+        spent = daemon.cpu() - spent
         lost = _EVENTS - dropped - (sum(daemon.status()["events"].values()) - before)
         shell = _shell(daemon.things / "fifo", lines)
         right = daemon.instance_status()["phase"] == "active" and (daemon.things / "thing").exists()
@@ -84,9 +82,3 @@ def _shell(path: Path, lines: list[bytes]) -> float:
         reader.wait()
         os.close(fifo)
     return time.monotonic() - started
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS

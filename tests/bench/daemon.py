@@ -26,6 +26,7 @@ from tests.unit.daemon.living import ROOT, Living
 PATIENCE = 30.0
 
 _SH = "/bin/sh"
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Daemon(Living):
@@ -96,9 +97,9 @@ class Daemon(Living):
         """Wait until the instance is in `phase`; when that was, in nanoseconds."""
         return self.await_word(f"STATUS=VI_1: {phase}")
 
-    def say(self, state: str) -> int:
+    def say(self, state: str, instance: str = "VI_1") -> int:
         """Write one event as keepalived does; when that was, in nanoseconds."""
-        line = f'INSTANCE "VI_1" {state} 150\n'.encode()
+        line = f'INSTANCE "{instance}" {state} 150\n'.encode()
         at = time.monotonic_ns()
         os.write(self._keepalived, line)
         return at
@@ -123,6 +124,11 @@ class Daemon(Living):
         """Its directory in /proc."""
         assert self.process is not None
         return Path(f"/proc/{self.process.pid}")
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used, its children's not counted (proc(5))."""
+        fields = (self.proc / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def wake_ups(self) -> int:
         """How often a thread of it has gone to sleep since its start, which is how often it was woken up."""

@@ -40,6 +40,7 @@ from failoverd.core.model import (
     Level,
     Observation,
     Outcome,
+    Phase,
     ResourceSpec,
     State,
     Target,
@@ -75,6 +76,7 @@ def concerning_everybody(state: State) -> State:
         next=-math.inf,
         running=sum(r.step is not None and not r.step.overdue for i in instances for r in i.resources.values()),
         waiting=tuple(sorted(urgency(instance) for instance in instances if instance.crowded)),
+        phases={phase: sum(instance.phase is phase for instance in instances) for phase in Phase},
     )
     return replace(state, agenda=agenda)
 
