@@ -147,14 +147,20 @@ def _phase(instance: InstanceState, course: _Course) -> Phase:
     if course.hold:
         return _held(instance, course)
     assert course.direction is not None
-    towards_active = course.direction is Target.ACTIVE
-    quiet = instance.transition is None and instance.phase in (Phase.ACTIVE, Phase.STANDBY)
+    rest = _rest(instance, course.direction)
+    quiet = instance.transition is None and rest is instance.phase and rest in (Phase.ACTIVE, Phase.STANDBY)
     if planner.moving(resources, course.direction) or (not quiet and planner.confirming(resources, course.direction)):
-        return Phase.PROMOTING if towards_active else Phase.DEMOTING
-    if towards_active:
+        return Phase.PROMOTING if course.direction is Target.ACTIVE else Phase.DEMOTING
+    return rest
+
+
+def _rest(instance: InstanceState, direction: Target) -> Phase:
+    """Where it stands if nothing is under way, and the looks on their way find what they should."""
+    resources = instance.resources
+    if direction is Target.ACTIVE:
         if planner.refused(resources):
             return Phase.REFUSED
-        return Phase.FAILED if planner.stopped(resources, course.direction) else Phase.ACTIVE
+        return Phase.FAILED if planner.stopped(resources, direction) else Phase.ACTIVE
     rests = all(r.rests_at(Level.STANDBY) or planner.awaited(r, Target.STANDBY) for r in resources.values())
     if not rests or guards.left_behind(instance) is not None:
         return Phase.FAILED

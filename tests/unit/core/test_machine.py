@@ -589,3 +589,16 @@ def test_the_answer_for_what_was_removed_is_dropped() -> None:
         seen=Observation(level=Level.ACTIVE),
     )
     assert world.send(event) == []
+
+
+def test_drift_that_is_found_while_others_are_looked_at_is_no_failure() -> None:
+    """After a reload the disk is seen active before anything is known of the guest, which needs it."""
+    world = standby(resource("disk"), resource("guest", "disk"))
+    world.send(Reloaded(config=world.config))
+    world.actual[DISK] = Level.ACTIVE
+    world.log.clear()
+    world.end_look(DISK)
+    assert world.instance.phase is Phase.DEMOTING
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    assert [effect.matter for effect in world.log if isinstance(effect, Alarm)] == [Matter.DRIFT]
