@@ -111,12 +111,13 @@ class Service:
             self.state = State(config=Config(), instances={}, next_transition=first, released=released)
             self.intake = Intake(
                 self._settings.runtime_dir,
+                records,
                 deliver=self._deliver,
                 record=partial(chronicle.keep_events, self.store, self.boot.id),
                 listener=passed.get("notify.sock"),
             )
             self._inquiry = Inquiry(self._vips.ready, self.intake.last, self.dispatch, booted=self.boot.first())
-            pulse = Pulse(self._keepalived.look)
+            pulse = Pulse(self._look_around)
             stack.callback(pulse.close)
             stack.push_async_callback(self.executor.close)
             # From here to the end of the start nothing waits, so that no event comes to a core that knows no instance.
@@ -204,12 +205,15 @@ class Service:
             case TransitionStarted() | TransitionEnded():
                 self._afterwards.append(partial(chronicle.tell, effect))
                 chronicle.keep(self.store, effect)
-            case Track(instance=instance, release=release):
-                self._track.put(instance, release=release)
+            case Track():
+                self._tell_keepalived()
             case Reboot(reason=reason):
                 reboot.reboot(reason)
             case Alarm():
                 self._afterwards.append(partial(chronicle.tell, effect))
+
+    def _tell_keepalived(self) -> None:
+        self._track.want({name: bool(instance.released) for name, instance in self.state.instances.items()})
 
     def _say(self, log_it: Callable[..., None], event: str, **fields: object) -> None:
         """Log it when the steps of this event have been started: a line costs a tenth of what starting one does."""
@@ -251,6 +255,11 @@ class Service:
             loop = asyncio.get_running_loop()
             self._looking = loop.call_later(_AFTERWARDS, self._look_for_keepalived, context=self._plain)
 
+    def _look_around(self) -> None:
+        self._keepalived.look()
+        self.intake.look()
+        self._track.look()
+
     def _look_for_keepalived(self) -> None:
         self._looking = None
         self._keepalived.look()
@@ -270,9 +279,9 @@ class Service:
         for name, instance in core.instances.items():
             if not instance.resources:
                 _log.warning("no resource of this instance is for this node", instance=name, node=configuration.node)
-        self._track.prepare(core.instances)
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
+        self._tell_keepalived()
         if self._keepalived.condition is not None:
             self._tell_of_keepalived(self._keepalived.condition)
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)

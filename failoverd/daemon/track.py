@@ -1,15 +1,22 @@
 """keepalived's track files: how failoverd gives mastership away, and competes for it again.
 
 One file for each instance, ``0`` or ``1``, which keepalived watches by inotify. With ``weight 0`` in its ``track_file``
-a ``1`` is a FAULT; with another weight it is added to the priority.
+a ``1`` is a FAULT; with another weight it is added to the priority. What they should say is wanted state: a file that
+says something else, because it could not be written or somebody changed it, is written again at every look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from failoverd import log
+from failoverd.records import get, put
+from failoverd.trouble import troubles
+
+#: As keepalived reads one: a number at its beginning, else 0.
+_NUMBER = re.compile(rb"\s*[+-]?0*[1-9]")
 
 _log = log.get("track")
 
@@ -19,41 +26,76 @@ class TrackFiles:
 
     def __init__(self, runtime_dir: Path) -> None:
         self._dir = runtime_dir / "track"
+        self._followed: dict[str, bool] = {}
+        self._differing: set[str] = set()
+
+    @property
+    def differing(self) -> frozenset[str]:
+        """The instances for which keepalived has not been told what is wanted, though it was tried."""
+        return frozenset(self._differing)
 
     def released(self) -> frozenset[str]:
-        """The instances whose mastership was given away, by an earlier daemon of this boot."""
-        if not self._dir.is_dir():
-            return frozenset()
-        found = (file for file in self._dir.iterdir() if not file.name.startswith("."))
-        return frozenset(_instance(file.name) for file in found if _read(file) not in ("", "0"))
+        """The instances whose mastership is given away, as the files say now."""
+        return frozenset(name for name in self._there() if self._says(name))
 
-    def prepare(self, instances: Iterable[str]) -> None:
-        """Make the files that are not there yet, so that keepalived finds them."""
-        for instance in instances:
-            if not self._file(instance).exists():
-                self.put(instance, release=False)
+    def want(self, released: Mapping[str, bool]) -> None:
+        """Have keepalived told, for each instance that is followed, whether its mastership is given away.
 
-    def put(self, instance: str, *, release: bool) -> None:
-        """Tell keepalived. A file that cannot be written is logged: the instance stays as it is for keepalived."""
-        file = self._file(instance)
-        draft = file.with_name(f".{file.name}")
+        Of what is not followed nothing is: nobody would ever take it back. Costs nothing when nothing is new.
+        """
+        before, self._followed = self._followed, dict(released)
+        if before.keys() != released.keys():
+            self.look()
+        elif before != released:
+            for name in released:
+                if released[name] is not before[name]:
+                    self._settle(name, release=released[name])
+
+    def look(self) -> None:
+        """See that the files say what is wanted, and write those that do not."""
+        for name in self._there() - self._followed.keys():
+            if self._says(name):
+                _log.warning("no longer followed: keepalived may compete for mastership again", instance=name)
+            self._settle(name, release=False)
+        for name, release in self._followed.items():
+            self._settle(name, release=release)
+
+    def _settle(self, name: str, *, release: bool) -> None:
+        if self._says(name) is release or self._write(name, release=release):
+            self._differing.discard(name)
+            troubles.end(_about(name))
+        else:
+            self._differing.add(name)
+
+    def _write(self, name: str, *, release: bool) -> bool:
+        file = self._file(name)
         try:
             self._dir.mkdir(exist_ok=True)
-            draft.write_text("1\n" if release else "0\n", encoding="ascii")
-            draft.rename(file)
+            put(file, b"1\n" if release else b"0\n", 0o644)
         except OSError as error:
-            _log.error("keepalived cannot be told", file=str(file), release=release, reason=str(error))
+            untold = "that mastership is given away" if release else "to compete for mastership"
+            troubles.begin(
+                _about(name), f"keepalived cannot be told {untold}: {file}: {error.strerror}. Is there room?"
+            )
+            return False
+        return True
 
-    def _file(self, instance: str) -> Path:
-        return self._dir / instance.replace("/", "%2f")
+    def _there(self) -> set[str]:
+        try:
+            return {file.name.replace("%2f", "/") for file in self._dir.iterdir() if not file.name.startswith(".")}
+        except OSError:
+            return set()
+
+    def _says(self, name: str) -> bool | None:
+        """Whether mastership is given away; None where there is no file."""
+        try:
+            return _NUMBER.match(get(self._file(name))) is not None
+        except OSError:
+            return None
+
+    def _file(self, name: str) -> Path:
+        return self._dir / name.replace("/", "%2f")
 
 
-def _instance(name: str) -> str:
-    return name.replace("%2f", "/")
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
+def _about(name: str) -> str:
+    return f"track file {name}"

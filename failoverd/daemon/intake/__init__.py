@@ -14,7 +14,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from failoverd.daemon.boot import identity
 from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.fifo import Fifo
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from failoverd.core.model import VrrpState
+    from failoverd.records import Records
 
 __all__ = ["Change", "Intake", "IntakeError", "Told"]
 
@@ -64,6 +64,7 @@ class Intake:
     def __init__(
         self,
         runtime_dir: Path,
+        records: Records,
         *,
         deliver: Callable[[list[Change]], None],
         record: Callable[[list[Told]], None] = lambda _told: None,
@@ -74,10 +75,9 @@ class Intake:
         self._deliver = deliver
         self._record = record
         self._loop = asyncio.get_running_loop()
-        boot = identity()
-        self._judge = Judge(boot, followed)
+        self._judge = Judge(records.boot, followed)
         self._complaints = Complaints(time.monotonic)
-        self._last = LastEvents(runtime_dir / "last-events", boot, self._complaints)
+        self._last = LastEvents(records, self._complaints)
         self._fifo = Fifo(runtime_dir / "keepalived.fifo", self._complaints)
         self._spool = Spool(runtime_dir / "spool", self._complaints)
         self._notify = NotifySocket(
@@ -115,6 +115,11 @@ class Intake:
         ordering = self._judge.ordering
         self._last.write(newest for name in ordering.void() if (newest := ordering.newest(name)))
 
+    def look(self) -> None:
+        """Record what could not be recorded; the hooks that were not acknowledged for that have spooled it."""
+        if not self._last.recorded and self._last.write(()):
+            self._rescan()
+
     def start(self) -> None:
         """Open everything and take up what is left of an earlier daemon. IntakeError when it cannot be done."""
         try:
@@ -140,7 +145,6 @@ class Intake:
         for each in pending:
             each.settle(recorded=False)
         self._last.write(self._judge.end().newest)
-        self._last.close()
 
     def _open(self) -> None:
         try:
@@ -224,9 +228,9 @@ class Intake:
         for handed, source, _ in pending:
             self._judge.hook(handed, source, wall)
         newest, changes, told = self._judge.end()
-        self._last.write(newest)
+        recorded = self._last.write(newest)
         for each in pending:
-            each.settle(recorded=True)
+            each.settle(recorded=recorded)
         if changes:
             self._deliver(changes)
         if told:

@@ -50,6 +50,7 @@ class Living:
         self.tables: list[str] = []
         #: What systemd hands over.
         self.listening: list[socket.socket] = []
+        self.environment: dict[str, str] = {}
 
     def instance(self, name: str = "VI_1", body: str = "") -> None:
         self.tables.append(f'[instance."{name}"]\n{body}\n')
@@ -89,6 +90,7 @@ class Living:
             self.process = subprocess.Popen(
                 [*(passing if numbers else ()), *self.words()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", pass_fds=numbers,
+                env={**os.environ, **self.environment},
             )  # fmt: skip
         wait_for("failoverd answers", self._answers)
 
@@ -102,6 +104,10 @@ class Living:
             self.process.send_signal(number)
             self.process.wait(PATIENCE)
             self.process = None
+
+    def look_often(self) -> None:
+        """From its next start on it looks around every tenth of a second, and not every ten."""
+        self.environment["WATCHDOG_USEC"] = "300000"
 
     def reload(self) -> None:
         """What `systemctl reload` does in the end."""

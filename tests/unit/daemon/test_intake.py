@@ -20,6 +20,8 @@ from failoverd.core.ordering import Verdict
 from failoverd.daemon import intake as intake_module
 from failoverd.daemon.intake import Change, Intake, IntakeError, Told, notify
 from failoverd.daemon.intake.fifo import LOOK
+from failoverd.records import Records
+from tests.unit import full
 
 HOOK = Path(__file__).parents[3] / "hooks" / "notify"
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -43,7 +45,12 @@ class Node:
 
     def start(self, listener: socket.socket | None = None) -> Intake:
         self.intake = Intake(
-            self.runtime, deliver=self.deliver, record=self.record, followed=FOLLOWED, listener=listener
+            self.runtime,
+            Records(self.runtime),
+            deliver=self.deliver,
+            record=self.record,
+            followed=FOLLOWED,
+            listener=listener,
         )
         self.intake.start()
         return self.intake
@@ -440,7 +447,7 @@ async def test_more_files_than_one_turn_takes(node: Node) -> None:
 
 
 async def test_a_second_daemon_is_told_so(running: Node) -> None:
-    second = Intake(running.runtime, deliver=running.deliver)
+    second = Intake(running.runtime, Records(running.runtime), deliver=running.deliver)
     with pytest.raises(IntakeError, match="another failoverd, or systemd, listens there"):
         second.start()
     assert await running.say(line("MASTER", 1)) == b"ok\n"
@@ -531,8 +538,10 @@ async def test_a_hook_that_nobody_acknowledged_is_heard_once(node: Node) -> None
 DAEMON = """
 import asyncio, pathlib, sys
 from failoverd.daemon.intake import Intake
+from failoverd.records import Records
 async def main():
-    intake = Intake(pathlib.Path(sys.argv[1]), deliver=lambda changes: None, followed=frozenset({"VI_1"}))
+    runtime = pathlib.Path(sys.argv[1])
+    intake = Intake(runtime, Records(runtime), deliver=lambda changes: None, followed=frozenset({"VI_1"}))
     intake.start()
     print("ready", flush=True)
     await asyncio.Event().wait()
@@ -557,8 +566,54 @@ async def test_kill_9_loses_nothing(node: Node) -> None:
     assert node.states()[-1] is FAULT
 
 
+async def test_what_cannot_be_recorded_is_not_acknowledged(node: Node) -> None:
+    with full.tmpfs(node.runtime):
+        node.start()
+        assert await node.say(line("MASTER", 300, 9)) == b"ok\n"
+        full.read_only(node.runtime)
+        assert await node.say(line("BACKUP", 400, 10)) == b""
+        full.read_only(node.runtime, is_so=False)
+        node.spool("400-10", line("BACKUP", 400, 10))
+        assert node.intake
+        node.intake.look()
+        await eventually(lambda: not list((node.runtime / "spool").iterdir()))
+        assert node.states() == [MASTER, BACKUP]
+        node.stop()
+        assert node.start().last("VI_1") is BACKUP
+        node.stop()
+
+
+async def test_what_was_spooled_stays_there_until_it_is_recorded(node: Node) -> None:
+    with full.tmpfs(node.runtime):
+        node.start()
+        await node.say(line("MASTER", 300, 9))
+        spooled = node.spool("400-10", line("BACKUP", 400, 10))
+        full.read_only(node.runtime)
+        await node.until_told(2)
+        assert spooled.exists()
+        full.read_only(node.runtime, is_so=False)
+        assert node.intake
+        node.intake.look()
+        await eventually(lambda: not spooled.exists())
+        node.stop()
+
+
+async def test_no_last_word_is_left_out_of_date(node: Node) -> None:
+    names = [f"VI_{number:060}" for number in range(60)]
+    with full.tmpfs(node.runtime):
+        node.start()
+        await node.say(line("MASTER", 300, 9))
+        full.fill(node.runtime)
+        for number, name in enumerate(names):  # until there is no room for all of them
+            await node.say(line("BACKUP", 301 + number, 10, name=name))
+        assert await node.say(line("BACKUP", 400, 10)) == b""
+        node.stop()
+        assert node.start().last("VI_1") is None
+        node.stop()
+
+
 async def test_closing_twice_or_before_a_start_is_fine(node: Node) -> None:
-    Intake(node.runtime, deliver=node.deliver).close()
+    Intake(node.runtime, Records(node.runtime), deliver=node.deliver).close()
     intake = node.start()
     intake.close()
     intake.close()
