@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from failoverd.core.model import (
@@ -48,11 +49,10 @@ class TruthTold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VipSeen:
-    """Netlink: the address is usable on its interface (True), is not (False), or could not be seen (None)."""
+class VipsSeen:
+    """Netlink: each address is usable on its interface (True), is not (False), or could not be seen (None)."""
 
-    vip: Vip
-    present: bool | None
+    present: Mapping[Vip, bool | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ InstanceEvent = (
     VrrpChanged
     | Reasserted
     | TruthTold
-    | VipSeen
+    | VipsSeen
     | KeepalivedSeen
     | ResourceObserved
     | StepEnded

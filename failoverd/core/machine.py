@@ -40,7 +40,7 @@ from failoverd.core.events import (
     Stirred,
     Tick,
     TruthTold,
-    VipSeen,
+    VipsSeen,
     VrrpChanged,
 )
 from failoverd.core.model import (
@@ -50,6 +50,7 @@ from failoverd.core.model import (
     Phase,
     State,
     Target,
+    Vip,
     VrrpState,
 )
 from failoverd.core.reload import reload
@@ -114,21 +115,36 @@ def _correct(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceS
     return _obey(turn, instance, event.dbus, f"keepalived's D-Bus says {event.dbus.value}; its event was missed")
 
 
-def _see_vip(turn: Turn, instance: InstanceState, event: VipSeen) -> InstanceState:
-    if instance.vips[event.vip] is event.present:
+def _see_vips(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceState:
+    moved = {vip: present for vip, present in _seen_of(instance, event) if instance.vips[vip] is not present}
+    if not moved:
         return instance
     agreed = guards.vip_problem(instance) is None
-    instance = replace(instance, vips={**instance.vips, event.vip: event.present})
+    instance = replace(instance, vips={**instance.vips, **moved})
     problem = guards.vip_problem(instance)
-    turn.cause = f"{event.vip.address} {'came to' if event.present else 'left'} {event.vip.interface}"
+    turn.cause = _of_the_vips(moved)
     if agreed and problem is not None:
         instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
     return instance
 
 
-def _see_vip_and_ask(turn: Turn, instance: InstanceState, event: VipSeen) -> InstanceState:
+def _seen_of(instance: InstanceState, event: VipsSeen) -> Iterator[tuple[Vip, bool | None]]:
+    """What the event tells of the instance's own VIPs."""
+    fewer, more = sorted((instance.vips, event.present), key=len)
+    return ((vip, event.present[vip]) for vip in fewer if vip in more)
+
+
+def _of_the_vips(moved: Mapping[Vip, bool | None]) -> str:
+    """What became of them, in a person's words: the first is named."""
+    vip, present = next(iter(moved.items()))
+    others = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+    where = {True: "came to", False: "left", None: "cannot be seen any more on"}[present]
+    return f"{vip.address}{others} {where} {vip.interface}"
+
+
+def _see_vips_and_ask(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceState:
     turn.ask(instance)
-    return _see_vip(turn, instance, event)
+    return _see_vips(turn, instance, event)
 
 
 def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) -> InstanceState:
@@ -187,7 +203,7 @@ _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
     VrrpChanged: _follow,
     Reasserted: _verify,
     TruthTold: _correct,
-    VipSeen: _see_vip,
+    VipsSeen: _see_vips,
     KeepalivedSeen: _see_keepalived,
     ResourceObserved: outcomes.observed,
     StepEnded: outcomes.ended,
@@ -198,7 +214,7 @@ _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
 
 #: The one table: what every kind of event does in every phase.
 TABLE: Mapping[Phase, Mapping[type[InstanceEvent], Rule]] = {
-    Phase.UNKNOWN: {**_ANYWHERE, Reasserted: _inquire, TruthTold: _adopt, VipSeen: _see_vip_and_ask},
+    Phase.UNKNOWN: {**_ANYWHERE, Reasserted: _inquire, TruthTold: _adopt, VipsSeen: _see_vips_and_ask},
     Phase.STANDBY: {**_ANYWHERE, Reasserted: _inquire},
     Phase.PROMOTING: _ANYWHERE,
     Phase.ACTIVE: _ANYWHERE,
@@ -248,8 +264,8 @@ def _concerned(turn: Turn, event: InstanceEvent) -> Iterator[str]:
         case VrrpChanged() | Reasserted() | TruthTold() | Reset():
             if event.instance in state.instances:
                 yield event.instance
-        case VipSeen():
-            yield from (name for name, instance in state.instances.items() if event.vip in instance.vips)
+        case VipsSeen():
+            yield from (name for name, instance in state.instances.items() if any(_seen_of(instance, event)))
         case KeepalivedSeen():
             yield from (name for name in state.instances if name in event.instances)
         case Tick() if state.agenda.next <= turn.now:

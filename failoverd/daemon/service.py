@@ -35,7 +35,7 @@ from failoverd.core.events import (
     Track,
     TransitionEnded,
     TransitionStarted,
-    VipSeen,
+    VipsSeen,
     VrrpChanged,
 )
 from failoverd.core.model import Config, Keepalived, State, Target, Verb
@@ -86,7 +86,7 @@ class Service:
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
-        self._vips = VipWatch(lambda vip, present: self.dispatch(VipSeen(vip=vip, present=present)))
+        self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
 
     async def run(self) -> None:

@@ -1,9 +1,9 @@
-"""Where each VIP is, and when it moves: the only place that speaks netlink.
+"""Where each VIP is, and when it moves.
 
-pyroute2 runs in a thread of its own (inside a running asyncio loop its newest release refuses to work). Whenever the
-kernel notifies of a change, whatever it is, all addresses are read again: an overflow of the notifications, or a
-message that came during a reading, can therefore hide nothing. An address that is tentative (duplicate address
-detection under way) or that failed it is not usable, so not present.
+netlink is asked in a thread of its own, since the kernel answers when it likes. Whenever it notifies of a change,
+whatever it is, all addresses are read again: an overflow of the notifications, or a message that came during a reading,
+can therefore hide nothing. An address that is tentative (duplicate address detection under way) or that failed it is
+not usable, so not present.
 """
 
 from __future__ import annotations
@@ -16,51 +16,41 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
 
 from failoverd import log
 from failoverd.core.model import Vip
+from failoverd.daemon import netlink
 
 _log = log.get("vip")
 
-#: RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR of rtnetlink(7).
-_GROUPS = 0x1 | 0x10 | 0x100
 #: IFA_F_DADFAILED and IFA_F_TENTATIVE of linux/if_addr.h.
 _UNUSABLE = 0x08 | 0x40
-#: Largest notification that is read, in bytes; what is in it does not matter.
-_LARGEST = 65536
 #: Seconds between two attempts to open a netlink socket; less than a VIP has to come back.
 _PAUSE = 1.0
 #: How often a reading that the kernel calls inconsistent is begun again at once.
 _READINGS = 100
 
-#: (address, interface) of everything usable on this machine.
-Usable = set[tuple[str, str]]
+#: (address in its 4 or 16 bytes, interface) of everything usable on this machine.
+Usable = set[tuple[bytes, str]]
 
 
-def usable(messages: Iterable[Any], names: Mapping[int, str]) -> Usable:
-    """The usable addresses in a dump of RTM_NEWADDR messages; `names` are the interfaces by index."""
-    found: Usable = set()
-    for message in messages:
-        address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        flags = message.get_attr("IFA_FLAGS")
-        if flags is None:
-            flags = message["flags"]
-        if address is not None and not flags & _UNUSABLE and message["index"] in names:
-            found.add((str(ipaddress.ip_address(address)), names[message["index"]]))
-    return found
+def usable(addresses: Iterable[netlink.Address], names: Mapping[int, str]) -> Usable:
+    """Those that can be used; `names` are the interfaces by index."""
+    return {
+        (address.packed, names[address.interface])
+        for address in addresses
+        if not address.flags & _UNUSABLE and address.interface in names
+    }
 
 
 class VipWatch:
-    """Tells `changed(vip, present)` in the event loop: once for every VIP, then whenever one moves."""
+    """Tells `changed` in the event loop where VIPs are: once for all of them, then of those that move."""
 
-    def __init__(self, changed: Callable[[Vip, bool | None], None]) -> None:
+    def __init__(self, changed: Callable[[Mapping[Vip, bool | None]], None]) -> None:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._vips: dict[Vip, bool | None] = {}
+        self._places: dict[Vip, tuple[bytes, str]] = {}
         self._usable: Usable | None = None
         self._closing = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -73,7 +63,8 @@ class VipWatch:
 
     def watch(self, vips: Iterable[Vip]) -> None:
         """Set which VIPs are told, and tell them all, if anything is known."""
-        self._vips = dict.fromkeys(vips)
+        self._places = {vip: (ipaddress.ip_interface(vip.address).packed, vip.interface) for vip in vips}
+        self._vips = dict.fromkeys(self._places)
         self._tell()
 
     def close(self) -> None:
@@ -85,12 +76,12 @@ class VipWatch:
         self._woken.close()
 
     def _tell(self) -> None:
-        for vip, was in self._vips.items():
-            address = str(ipaddress.ip_interface(vip.address).ip)
-            present = None if self._usable is None else (address, vip.interface) in self._usable
-            if present is not was:
-                self._vips[vip] = present
-                self._changed(vip, present)
+        usable = self._usable
+        seen = {vip: None if usable is None else place in usable for vip, place in self._places.items()}
+        moved = {vip: present for vip, present in seen.items() if present is not self._vips[vip]}
+        self._vips = seen
+        if moved:
+            self._changed(moved)
 
     def _learn(self, found: Usable | None) -> None:
         self._usable = found
@@ -108,45 +99,27 @@ class VipWatch:
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                with _notifications() as notified, IPRoute() as route:
-                    self._follow(notified, route)
+                with netlink.notifications() as notified, netlink.questions() as asked:
+                    self._follow(notified, asked)
             except Exception as error:
-                # Whatever pyroute2 raises: what cannot be seen is unknown, and is tried again.
+                # Whatever it is: what cannot be seen is unknown, and is tried again.
                 _log.error("netlink failed: the VIPs cannot be seen", error=str(error), again_in=_PAUSE)
                 self._post(None)
                 self._closing.wait(_PAUSE)
 
-    def _follow(self, notified: socket.socket, route: IPRoute) -> None:
+    def _follow(self, notified: socket.socket, asked: socket.socket) -> None:
         while True:
-            self._post(_read(route))
+            self._post(_read(asked))
             readable, _, _ = select.select([notified, self._woken], [], [])
             if self._woken in readable:
                 return
-            _drain(notified)
+            if not netlink.drain(notified):
+                _log.info("netlink notifications overflowed; all addresses are read again")
 
 
-def _read(route: IPRoute) -> Usable:
-    """All usable addresses. What changes while it is being read is read again (NLM_F_DUMP_INTR of netlink(7))."""
+def _read(asked: socket.socket) -> Usable:
+    """All usable addresses. What changes while it is being read is read again."""
     for _ in range(_READINGS):
-        with suppress(NetlinkDumpInterrupted):
-            return usable(route.get_addr(), dict(socket.if_nameindex()))
+        with suppress(netlink.Interrupted):
+            return usable(netlink.addresses(asked), dict(socket.if_nameindex()))
     raise OSError(errno.EAGAIN, "the addresses change faster than they can be read")
-
-
-def _notifications() -> socket.socket:
-    """A socket that becomes readable when a link or an address changes."""
-    notified = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-    notified.bind((0, _GROUPS))
-    return notified
-
-
-def _drain(notified: socket.socket) -> None:
-    while True:
-        try:
-            notified.recv(_LARGEST)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            _log.info("netlink notifications overflowed; all addresses are read again")

@@ -13,6 +13,7 @@ from .row import Row, show
 _MEASURES = {
     "hook": hook.measure,
     "first": transition.first_command,
+    "addresses": transition.addresses,
     "chain": transition.chain,
     "wide": transition.wide,
     "many": many.measure,

@@ -104,6 +104,12 @@ class Daemon(Living):
         os.write(self._keepalived, line)
         return at
 
+    def add_addresses(self, addresses: Sequence[str]) -> None:
+        """Add them to lo where it runs, one after another, as keepalived does."""
+        batch = "".join(f"addr add {address} dev lo\n" for address in addresses)
+        command = ["nsenter", f"--net={self.proc / 'ns' / 'net'}", "ip", "-batch", "-"]
+        subprocess.run(command, input=batch, text=True, check=True)
+
     def hand_over(self, state: str) -> int:
         """Hand one event over as the hook does, but without the hook; when that was, in nanoseconds."""
         self._pid += 1

@@ -32,7 +32,6 @@ PURE = {
 }
 #: Foreign libraries, and the one module that imports each.
 DOORS = {
-    "pyroute2": "failoverd/daemon/vip.py",
     "pydbus": "failoverd/drivers/dbus.py",
     "gi": "failoverd/drivers/dbus.py",
     "psutil": "failoverd/daemon/keepalived.py",

@@ -15,7 +15,7 @@ from failoverd.core.events import (
     StepEnded,
     Tick,
     TransitionStarted,
-    VipSeen,
+    VipsSeen,
 )
 from failoverd.core.model import (
     Config,
@@ -198,14 +198,14 @@ def test_an_unseen_vip_does_not_hide_drift() -> None:
 def test_an_event_just_after_a_deadline_does_not_swallow_it() -> None:
     world = active(resource("disk"))
     world.now = world.instance.next_check + 0.01
-    world.send(VipSeen(vip=VIP, present=True))
+    world.send(VipsSeen(present={VIP: True}))
     assert world.looks, "the check that was due is made"
 
 
 def test_there_is_always_a_next_deadline() -> None:
     world = active(resource("disk"))
     world.now = world.instance.next_check - 0.0001
-    world.send(VipSeen(vip=VIP, present=True))
+    world.send(VipsSeen(present={VIP: True}))
     assert machine.next_deadline(world.state) == world.instance.next_check
 
 

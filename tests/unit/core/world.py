@@ -28,7 +28,7 @@ from failoverd.core.events import (
     TransitionEnded,
     TransitionStarted,
     TruthTold,
-    VipSeen,
+    VipsSeen,
     VrrpChanged,
 )
 from failoverd.core.model import (
@@ -124,8 +124,7 @@ class World:
         self.send(Reloaded(config=self.config))
         for name, condition in self.keepalived.items():
             self.send(KeepalivedSeen(instances=frozenset((name,)), condition=condition))
-        for vip, present in self.vips.items():
-            self.send(VipSeen(vip=vip, present=present))
+        self.send(VipsSeen(present=dict(self.vips)))
 
     @property
     def instance(self) -> InstanceState:
@@ -222,7 +221,7 @@ class World:
 
     def move_vip(self, vip: Vip, *, present: bool | None) -> None:
         self.vips[vip] = present
-        self.send(VipSeen(vip=vip, present=present))
+        self.send(VipsSeen(present={vip: present}))
 
     def end_step(
         self, key: Key, outcome: Outcome = Outcome.DONE, *, works: bool = True, seen: Level | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
 from failoverd.core.model import Vip
+from failoverd.daemon import netlink
 from failoverd.daemon import vip as vip_module
-from failoverd.daemon.vip import VipWatch, usable
+from failoverd.daemon.vip import VipWatch
 
 FOUR = Vip(address="192.0.2.1/32", interface="eth0")
 SIX = Vip(address="2001:db8::1/64", interface="eth0")
@@ -32,8 +33,8 @@ class Watched:
         self.news = asyncio.Condition()
         self.watch = VipWatch(self._changed)
 
-    def _changed(self, vip: Vip, present: bool | None) -> None:
-        self.told[vip] = present
+    def _changed(self, present: Mapping[Vip, bool | None]) -> None:
+        self.told |= present
         asyncio.get_running_loop().create_task(self._notify())
 
     async def _notify(self) -> None:
@@ -89,14 +90,14 @@ async def test_an_address_of_a_link_that_vanishes_is_gone(watched: Watched) -> N
 
 async def test_an_overflow_hides_nothing(monkeypatch: pytest.MonkeyPatch, watched: Watched) -> None:
     watched.watch.close()
-    plain = vip_module._notifications
+    plain = netlink.notifications
 
     def tiny() -> socket.socket:
         notified = plain()
         notified.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         return notified
 
-    monkeypatch.setattr(vip_module, "_notifications", tiny)
+    monkeypatch.setattr(netlink, "notifications", tiny)
     again = Watched()
     again.watch.watch([FOUR, SIX])
     again.watch.start()
@@ -114,17 +115,17 @@ async def test_an_overflow_hides_nothing(monkeypatch: pytest.MonkeyPatch, watche
 async def test_netlink_that_fails_is_unknown_and_tried_again(monkeypatch: pytest.MonkeyPatch, watched: Watched) -> None:
     monkeypatch.setattr(vip_module, "_PAUSE", 0.01)
     failures = iter([OSError("no netlink"), OSError("no netlink")])
-    plain = vip_module.usable
+    plain = netlink.addresses
 
-    def failing(messages: object, names: dict[int, str]) -> vip_module.Usable:
+    def failing(asked: socket.socket) -> list[netlink.Address]:
         error = next(failures, None)
         if error is not None:
             raise error
-        return plain(messages, names)  # type: ignore[arg-type]
+        return plain(asked)
 
-    monkeypatch.setattr(vip_module, "usable", failing)
+    monkeypatch.setattr(netlink, "addresses", failing)
     seen: list[bool | None] = []
-    watched.watch._changed = lambda _vip, present: seen.append(present)
+    watched.watch._changed = lambda present: seen.extend(present.values())
     ip("addr", "add", "192.0.2.1/32", "dev", "eth0")
     async with asyncio.timeout(10):
         while True not in seen:
@@ -132,11 +133,16 @@ async def test_netlink_that_fails_is_unknown_and_tried_again(monkeypatch: pytest
     assert seen[0] is None
 
 
-def test_flags_of_old_kernels_are_read_from_the_header() -> None:
-    class Message(dict[str, int]):
-        def get_attr(self, name: str) -> str | None:
-            return {"IFA_ADDRESS": "192.0.2.1"}.get(name)
-
-    good, failed = Message(index=2, flags=0x80), Message(index=2, flags=0x08)
-    assert usable([good], {2: "eth0"}) == {("192.0.2.1", "eth0")}
-    assert usable([failed], {2: "eth0"}) == set()
+async def test_many_addresses_are_told_at_once(watched: Watched) -> None:
+    many = [Vip(address=f"198.51.{number // 250}.{number % 250}/32", interface="eth0") for number in range(1000)]
+    told: list[Mapping[Vip, bool | None]] = []
+    watched.watch._changed = told.append
+    watched.watch.watch(many)
+    assert told == [dict.fromkeys(many, False)]
+    batch = "".join(f"addr add {vip.address} dev eth0\n" for vip in many)
+    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+    seen: dict[Vip, bool | None] = {}
+    async with asyncio.timeout(10):
+        while seen != dict.fromkeys(many, True):
+            await asyncio.sleep(0.01)
+            seen = {vip: present for each in told for vip, present in each.items()}
