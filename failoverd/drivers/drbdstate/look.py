@@ -45,7 +45,7 @@ class NotUp(DriverError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What matters of how a resource is configured in the kernel."""
+    """What matters of how a resource is configured in the kernel. `quorum`: who has it knows that no other writes."""
 
     quorum: bool
     two_primaries: bool
@@ -122,7 +122,19 @@ def understood(shown: str) -> Rules:
     """From ``drbdsetup show``, which leaves out what is as by default."""
     quorum = re.search(r"^\s*quorum\s+(\S+);", shown, re.MULTILINE)
     two = re.search(r"^\s*allow-two-primaries(\s+yes)?\s*;", shown, re.MULTILINE)
-    return Rules(quorum=quorum is not None and quorum[1] != "off", two_primaries=two is not None)
+    nodes = 1 + len(re.findall(r"^\s*connection\s*\{", shown, re.MULTILINE))
+    return Rules(quorum=quorum is not None and _excludes(quorum[1], nodes), two_primaries=two is not None)
+
+
+def _excludes(quorum: str, nodes: int) -> bool:
+    """Whether a part of the nodes that has this quorum leaves too few for another that has it.
+
+    A number does when it is more than half of them; with 1, or half, each part would have it. Nodes without a disk
+    count here, though they do not vote: that asks for more, not for less.
+    """
+    if quorum in ("majority", "all"):
+        return True
+    return quorum.isdecimal() and int(quorum) > max(1, nodes / 2)
 
 
 def said(done: command.Completed) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from failoverd.drivers.drbd import Options
+
 from . import uses
 from .sandbox import EXAMPLES
 
@@ -60,6 +62,14 @@ def test_every_guest_stands_on_its_replica_and_nothing_else_starts_it() -> None:
         assert device is not None
         assert f'name = "{name}"\n' in uses.text(f"hosting/{name}.cfg")
         assert f'disk = ["phy:{device[1]},xvda,w"]' in uses.text(f"hosting/{name}.cfg")
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.res")), ids=lambda file: file.name)
+def test_nothing_but_failoverd_promotes_a_replica_as_the_manual_asks(file: Path) -> None:
+    asked = re.search(r"give it `(.+?)`", Options.__dataclass_fields__["resource"].metadata["doc"])
+    assert asked is not None
+    (options,) = re.findall(r"^    options \{$(.*?)^    \}$", file.read_text(), re.MULTILINE | re.DOTALL)
+    assert re.search(rf"^        {asked[1]};", options, re.MULTILINE)
 
 
 @pytest.mark.parametrize("use", ["router", "loadbalancer"])

@@ -56,6 +56,18 @@ def test_drbdadm_takes_it(box: Sandbox, name: str, node: str) -> None:
     assert " ".join(said).split() == ([name] if node in (carriers[name] or uses.NODES["hosting"]) else [])
 
 
+@pytest.mark.parametrize("name", ["vpn", "web"])
+def test_drbdadm_of_8_takes_it_without_what_the_comment_says(box: Sandbox, name: str) -> None:
+    text = uses.text(f"hosting/{name}.res")
+    assert "With DRBD 8.4" in text
+    for block in ("    options", "    connection-mesh", "    on center"):
+        text = re.sub(rf"^{block} \{{$.*?^    \}}$", "", text, flags=re.MULTILINE | re.DOTALL)
+    box.write("/etc/drbd.d/example.res", re.sub(r"^ +node-id .*;$", "", text, flags=re.MULTILINE))
+    read = "hostname left; /usr/lib/drbd/drbdadm-84 --config-file /etc/drbd.d/example.res sh-resources"
+    told = box.do(["unshare", "--uts", "sh", "-c", read])
+    assert told.split() == [name]
+
+
 def test_frr_takes_it(box: Sandbox) -> None:
     assert box.do(["vtysh", "--dryrun", "--inputfile", str(EXAMPLES / "router/frr.conf")]) == ""
 

@@ -103,6 +103,33 @@ def test_rules_of_a_resource() -> None:
     assert not look.understood("options {\n  quorum  off;\n}").quorum
 
 
+@pytest.mark.parametrize(
+    ("quorum", "nodes", "excludes"),
+    [
+        ("off", 3, False),
+        ("majority", 3, True),
+        ("majority", 2, True),
+        ("all", 3, True),
+        ("1", 3, False),
+        ("1", 2, False),
+        ("1", 1, False),
+        ("2", 2, True),
+        ("2", 3, True),
+        ("2", 4, False),
+        ("3", 4, True),
+        ("2", 5, False),
+        ("0", 1, False),
+        ("many", 3, False),
+    ],
+)
+def test_a_quorum_is_one_when_two_parts_cannot_both_have_it(quorum: str, nodes: int, excludes: bool) -> None:
+    shown = (NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt").read_text().replace("majority", quorum)
+    head, *connections = shown.split("    connection {")
+    assert len(connections) == 2
+    text = head + "".join(f"    connection {{{connections[0]}" for _ in range(nodes - 1))
+    assert look.understood(text).quorum is excludes
+
+
 TRANSCRIPTS = sorted(path for version in (EIGHT, NINE) for path in version.glob("*/*.cmd.*.txt"))
 
 
