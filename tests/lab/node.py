@@ -6,6 +6,7 @@ included: a VIP that keepalived left behind is gone when the machine was.
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _BOOT_SECONDS = 30.0
 _COMMAND_SECONDS = 30.0
 _INIT = Path(__file__).with_name("node_init.sh")
+# keepalived 2.3 (Debian 13) does not start without this file of its package.
+_KEEPALIVED_OPTIONS = Path("/etc/keepalived/keepalived.config-opts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,8 @@ class Node:
             path = self.disk / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        if _KEEPALIVED_OPTIONS.exists():
+            shutil.copy(_KEEPALIVED_OPTIONS, self.disk / "etc/keepalived")
         (self.disk / "etc/keepalived/notify-script").chmod(0o755)
         (self.disk / "etc/systemd/system/systemd-journald-audit.socket").symlink_to("/dev/null")
         (self.disk / "var/lib/failoverd").mkdir(parents=True)

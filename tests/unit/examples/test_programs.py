@@ -23,6 +23,7 @@ _FIRST_INCLUDE = re.compile(r"^ +(echo 'define .*' >/etc/bird/failoverd\.conf)$"
 def test_keepalived_takes_it(box: Sandbox, use: str, node: str) -> None:
     for number, name in enumerate(sorted(uses.interfaces(use)), start=1):
         box.interface(name, f"198.51.100.{number}/32")
+    box.do(["mkdir", "-p", "/run/failoverd/track"])  # as the package does; keepalived 2.3 refuses a file without it
     assert box.do(["keepalived", "-t", "-i", node, "-f", str(EXAMPLES / use / "keepalived.conf")]) == ""
 
 
