@@ -5,13 +5,14 @@ PYTHON := /usr/bin/python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 
-.PHONY: help demo test quick lint types unit netlab vmlab lab lab-bench bench test-newest man deb package clean
+.PHONY: help demo test quick lint types unit netlab vmlab lab lab-bench bench test-newest fresh man deb package clean
 
 help:
 	@echo "make demo         a failover in a laboratory of network namespaces, as it happens (a minute)"
 	@echo "make test         lint, types, unit and property tests, the service's stories in both laboratories, the package's tests"
 	@echo "make quick        lint, types and unit tests only"
 	@echo "make test-newest  the unit tests with the newest releases of the libraries"
+	@echo "make fresh        make demo and make quick, on a Debian 12 and a Debian 13 on which nothing is installed (ten minutes)"
 	@echo "make netlab       the stories of a failover, in network namespaces"
 	@echo "make vmlab        the service's stories, with the package in a virtual machine"
 	@echo "make lab          the stories of guests: three virtual machines with Xen and DRBD (half an hour)"
@@ -78,6 +79,10 @@ bench: .venv/made
 
 test-newest: .venv-newest/made .cache/birds/made
 	.venv-newest/bin/pytest -p no:cacheprovider -n auto -m 'not lab' tests/unit
+
+fresh: .venv/made
+	sh tests/packages.sh fresh
+	$(BIN)/python -m tests.fresh bookworm trixie
 
 # The package build calls this too, with its own packages: no virtual environment.
 man: $(patsubst docs/man/%.scd,build/man/%,$(wildcard docs/man/*.scd))

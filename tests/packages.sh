@@ -6,7 +6,7 @@ set -eu
 packages="
     make python3-venv python3-setuptools python3-wheel python3-systemd python3-pydbus python3-psutil python3-structlog
     python3-jsonschema python3-rich python3-argcomplete
-    keepalived bird2 frr drbd-utils systemd dbus iproute2 util-linux procps shellcheck perl-base
+    keepalived bird2 frr drbd-utils systemd dbus iproute2 util-linux procps kmod shellcheck perl-base
     scdoc groff-base man-db zsh fish bash-completion
     haproxy ansible-core ansible-lint python3-apt puppet-agent puppet-lint systemd-container
 "
@@ -19,6 +19,8 @@ packages="
 # What the laboratory of virtual machines needs.
 [ "${1:-}" != vmlab ] || packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs openssh-client debian-archive-keyring
     iproute2 iputils-ping util-linux"
+# What a fresh Debian is made with.
+[ "${1:-}" != fresh ] || packages="mmdebstrap debian-archive-keyring git util-linux"
 daemons="keepalived bird frr drbd haproxy puppet"
 
 missing=""

@@ -48,12 +48,12 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c 'read -r _ <dev/power; exec
 _BOOT_SECONDS = 60
 
 
-def base(suite: str, packages: list[str]) -> Path:
-    """The directory of a Debian `suite` with `packages`, made at the first call."""
+def base(suite: str, packages: list[str], what_for: str = "package") -> Path:
+    """The directory of a Debian `suite` with `packages`, made at the first call; one is kept for each `what_for`."""
     content = hashlib.sha256("\0".join([_SCRIPT.read_text(), *packages]).encode()).hexdigest()[:16]
-    target = _CACHE / f"{suite}-{content}"
+    target = _CACHE / f"{what_for}-{suite}-{content}"
     if not target.exists():
-        for outdated in _CACHE.glob(f"{suite}-*"):
+        for outdated in _CACHE.glob(f"{what_for}-{suite}-*"):
             shutil.rmtree(outdated)
         subprocess.run(["sh", _SCRIPT, suite, target, *packages], check=True, timeout=600, stdin=subprocess.DEVNULL)
     return target
