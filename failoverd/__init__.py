@@ -7,7 +7,7 @@ A map of the package, for a newcomer:
 * ``daemon/``   the shell around the core: what comes in, what goes out, and the loop
 * ``ctl/``      ``failoverctl``, which talks to the daemon's control socket only
 * ``records.py``  what is remembered over a restart, and not over a boot; ``trouble.py``: what is wrong around failoverd
-* ``processes.py``  processes by what they are called
+* ``processes.py``  processes as proc(5) shows them
 * ``log.py``    the only place that knows structlog
 """
 

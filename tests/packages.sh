@@ -14,7 +14,7 @@ packages="
 [ "${1:-}" != newest ] || packages="$packages gcc pkg-config python3-dev libsystemd-dev libgirepository1.0-dev libcairo2-dev"
 # What `make deb` needs, which is all that it needs: see Build-Depends in packaging/debian/control; and what checks it.
 [ "${1:-}" != package ] || packages="build-essential debhelper dh-python pybuild-plugin-pyproject python3-all python3-argcomplete
-    python3-jsonschema python3-psutil python3-pydbus python3-rich python3-setuptools python3-structlog
+    python3-jsonschema python3-pydbus python3-rich python3-setuptools python3-structlog
     python3-systemd scdoc lintian mmdebstrap"
 # What the laboratory of virtual machines needs.
 [ "${1:-}" != vmlab ] || packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs openssh-client debian-archive-keyring

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from failoverd.core.model import VrrpState
@@ -130,9 +131,12 @@ class Ordering:
             return Verdict.DUPLICATE
         return Verdict.DUPLICATE if state is told.state else Verdict.STALE
 
-    def void(self) -> list[str]:
-        """Forget every MASTER, since the keepalived that said it has died; what is older stays so. Whose it was."""
-        names = [name for name, told in self._told.items() if told.state is VrrpState.MASTER]
+    def void(self, spared: Collection[str] = ()) -> list[str]:
+        """Forget every MASTER, since the keepalived that said it has died; what is older stays so. Whose it was.
+
+        `spared`: those for whom another keepalived speaks.
+        """
+        names = [n for n, told in self._told.items() if told.state is VrrpState.MASTER and n not in spared]
         for name in names:
             self._told[name].state = None
         return names

@@ -87,7 +87,8 @@ class Service:
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
-        self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.pids", self._keepalived_is)
+        self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
+        self._read: set[str] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. LockedError, ControlError or IntakeError when it cannot be done."""
@@ -114,6 +115,7 @@ class Service:
                 records,
                 deliver=self._deliver,
                 record=partial(chronicle.keep_events, self.store, self.boot.id),
+                heard=self._keepalived.heard,
                 listener=passed.get("notify.sock"),
             )
             self._inquiry = Inquiry(self._vips.ready, self.intake.last, self.dispatch, booted=self.boot.first())
@@ -241,8 +243,12 @@ class Service:
     # ------------------------------------------------------------ what comes in
 
     def _deliver(self, changes: list[Change]) -> None:
-        if self._keepalived.condition is Keepalived.GONE:
+        self._keepalived.notice()
+        names = {change.name for change in changes}
+        read = {change.name for change in changes if change.source == "fifo"}
+        if any(self._keepalived.conditions.get(name) is Keepalived.GONE for name in names):
             self._keepalived.look()  # who speaks is there again: see that before what it says
+            self._keepalived.wrote(read)
         for change in changes:
             with log.bound(event_id=next(self._numbers), source=change.source):
                 if change.state is not None:
@@ -251,7 +257,8 @@ class Service:
                 if change.reassert:
                     chronicle.reasserted(change.name)
                     self.dispatch(Reasserted(instance=change.name))
-        if self._keepalived.condition is None and self._looking is None:
+        self._read |= read
+        if self._looking is None and (read or not self._keepalived.conditions):
             loop = asyncio.get_running_loop()
             self._looking = loop.call_later(_AFTERWARDS, self._look_for_keepalived, context=self._plain)
 
@@ -262,15 +269,15 @@ class Service:
 
     def _look_for_keepalived(self) -> None:
         self._looking = None
-        self._keepalived.look()
+        read, self._read = self._read, set()
+        if not self._keepalived.conditions:
+            self._keepalived.look()
+        self._keepalived.wrote(read)
 
-    def _keepalived_is(self, condition: Keepalived) -> None:
+    def _keepalived_is(self, instances: frozenset[str], condition: Keepalived) -> None:
         if condition is Keepalived.GONE:
-            self.intake.void()
-        self._tell_of_keepalived(condition)
-
-    def _tell_of_keepalived(self, condition: Keepalived) -> None:
-        self.dispatch(KeepalivedSeen(instances=frozenset(self.state.instances), condition=condition))
+            self.intake.void(spared=self.intake.followed - instances)
+        self.dispatch(KeepalivedSeen(instances=instances, condition=condition))
 
     def _apply(self, configuration: Configuration) -> None:
         self.executor.configure(configuration)
@@ -282,8 +289,7 @@ class Service:
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
         self._tell_keepalived()
-        if self._keepalived.condition is not None:
-            self._tell_of_keepalived(self._keepalived.condition)
+        self._keepalived.follow(core.instances)
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
 
     def _reload(self) -> None:

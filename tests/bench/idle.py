@@ -16,7 +16,7 @@ from .daemon import Daemon
 from .row import Row, median
 
 _STARTS = 8
-_LIBRARIES = "psutil, structlog, pydbus, systemd"
+_LIBRARIES = "structlog, pydbus, systemd"
 #: Seconds in which nothing happens any more before it is watched, and the least that it is watched for.
 _REST = 1.0
 _WATCH = 30.0

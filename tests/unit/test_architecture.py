@@ -34,7 +34,6 @@ PURE = {
 DOORS = {
     "pydbus": "failoverd/drivers/dbus.py",
     "gi": "failoverd/drivers/dbus.py",
-    "psutil": "failoverd/daemon/keepalived.py",
     "structlog": "failoverd/log.py",
     "jsonschema": "failoverd/daemon/schema.py",
     "rich": "failoverd/ctl/page_rich.py",

@@ -1,9 +1,12 @@
-"""Processes by what they are called: real ones."""
+"""Processes as proc(5) shows them: real ones, and a /proc of our own where that cannot be."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,3 +46,72 @@ def test_what_ends_meanwhile_is_not_there_and_what_cannot_be_read_is_an_error(
     (tmp_path / "8" / "comm").mkdir()
     with pytest.raises(IsADirectoryError):
         processes.called("xl")
+
+
+def test_what_a_process_is_and_who_its_ancestors_are(tmp_path: Path) -> None:
+    program = tmp_path / "a (b) c"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            seen = wait_for("it runs the program", lambda: processes.look(process.pid), until=_runs(program), within=10)
+            assert seen is not None
+            assert (seen.pid, seen.parent, seen.frozen) == (process.pid, os.getpid(), False)
+            assert (seen.uid, seen.network) == (os.geteuid(), processes.network("self"))
+            assert next(processes.ancestors(process.pid)) == os.getpid()
+            program.unlink()
+            assert processes.program(process.pid) == program.name, "a file that was replaced is what it was"
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            assert processes.look(process.pid) is None, "a zombie has ended"
+        finally:
+            process.kill()
+    assert processes.look(process.pid) is None
+    assert processes.program(process.pid) == ""
+    assert list(processes.ancestors(process.pid)) == []
+
+
+def _runs(program: Path) -> Callable[[processes.Process | None], bool]:
+    return lambda seen: seen is not None and seen.program == program.name
+
+
+def test_where_the_program_is_not_shown_its_name_for_itself_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: str) -> str:
+        raise PermissionError
+
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "comm").write_text("keepalived\n")
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    monkeypatch.setattr(os, "readlink", denied)
+    assert processes.program(7) == "keepalived"
+
+
+def test_who_writes_into_a_fifo(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with (
+        subprocess.Popen(["sh", "-c", 'exec 3<>"$0"; echo; read x', fifo], stdin=-1, stdout=-1) as writer,
+        subprocess.Popen(["sh", "-c", 'exec 3<"$0"; echo; read x', fifo], stdin=-1, stdout=-1) as reader,
+    ):
+        for process in (writer, reader):
+            assert process.stdout is not None
+            process.stdout.readline()
+        other = tmp_path / "other" / "fifo"
+        other.parent.mkdir()
+        os.mkfifo(other)
+        assert processes.writers(fifo) == [writer.pid]
+        assert processes.writers(other) == [], "another of the same name"
+        writer.kill()
+        reader.kill()
+    assert not processes.writes(writer.pid, fifo)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_has_a_raw_socket(family: socket.AddressFamily) -> None:
+    assert not processes.has_raw_socket(os.getpid(), 253)
+    with socket.socket(family, socket.SOCK_RAW, 253):
+        assert processes.has_raw_socket(os.getpid(), 253)
+        assert not processes.has_raw_socket(os.getpid(), 254)
+        assert not processes.has_raw_socket(os.getppid(), 253)

@@ -23,7 +23,7 @@ esac
 packages="
     linux-image-amd64 linux-image-cloud-amd64 initramfs-tools lz4 xz-utils systemd-sysv dbus udev openssh-server iproute2 iputils-ping procps kmod
     keepalived bird2 frr xen-hypervisor-$xen-amd64 xen-utils-$xen drbd-utils busybox-static
-    python3 python3-systemd python3-pydbus python3-psutil python3-structlog python3-jsonschema
+    python3 python3-systemd python3-pydbus python3-structlog python3-jsonschema
     python3-rich python3-argcomplete
 "
 # Stories start what they need. The rest would only take time, at a boot or in the middle of a story.

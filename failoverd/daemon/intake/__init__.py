@@ -14,6 +14,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from failoverd.daemon.access import peer
 from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.fifo import Fifo
@@ -25,7 +26,7 @@ from failoverd.daemon.intake.wire import Handed, parse_fifo, parse_hook
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from failoverd.core.model import VrrpState
@@ -58,7 +59,8 @@ class Intake:
     """The room where events come in. Made and used on the running loop.
 
     `listener` is systemd's notify socket, None where there is none. `deliver` gets the changes of a turn, at most
-    one for each followed instance; `record` gets every event of a turn. Neither is called from within `start`.
+    one for each followed instance; `record` gets every event of a turn; `heard` is told of each hook that is there, its
+    instance and pid, before its event is judged. None is called from within `start`.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Intake:
         *,
         deliver: Callable[[list[Change]], None],
         record: Callable[[list[Told]], None] = lambda _told: None,
+        heard: Callable[[str, int], None] = lambda _name, _pid: None,
         followed: frozenset[str] = frozenset(),
         listener: socket.socket | None = None,
     ) -> None:
         self._dir = runtime_dir
         self._deliver = deliver
         self._record = record
+        self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._judge = Judge(records.boot, followed)
         self._complaints = Complaints(time.monotonic)
@@ -110,10 +114,13 @@ class Intake:
         newest = self._judge.ordering.newest(name)
         return newest.state if newest else None
 
-    def void(self) -> None:
-        """Forget what a keepalived said that has died as MASTER: its word does not bind the next one."""
+    def void(self, spared: Collection[str] = ()) -> None:
+        """Forget what a keepalived said that has died as MASTER: its word does not bind the next one.
+
+        `spared`: the instances for which another keepalived speaks.
+        """
         ordering = self._judge.ordering
-        self._last.write(newest for name in ordering.void() if (newest := ordering.newest(name)))
+        self._last.write(newest for name in ordering.void(spared) if (newest := ordering.newest(name)))
 
     def look(self) -> None:
         """Record what could not be recorded; the hooks that were not acknowledged for that have spooled it."""
@@ -171,6 +178,7 @@ class Intake:
         for line, connection in lines:
             handed = parse_hook(line)
             if handed:
+                self._heard(handed.said.name, peer(connection).pid)
                 self._pending.append(_Pending(handed, "hook", partial(self._notify.finish, connection)))
             else:
                 self._complaints.reject("not an event on the notify socket", line=line[:80])

@@ -1,9 +1,9 @@
-"""Real processes called keepalived, which live, freeze and die."""
+"""Real processes that are taken for keepalived, which live, freeze and die."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -13,145 +13,310 @@ import pytest
 
 from failoverd.core.model import Keepalived
 from failoverd.daemon.keepalived import KeepalivedWatch
-from tests.lab.waiting import wait_for
+from failoverd.records import records
+from failoverd.trouble import troubles
+from tests.unit.daemon.keepaliveds import Fakes
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
-
-def called_so(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the kernel has the new name, which it sets a moment after the program was started."""
-    comm = Path(f"/proc/{process.pid}/comm")
-    wait_for("it is called keepalived", comm.read_text, until=lambda name: name == "keepalived\n", within=10)
-
-
-class Processes:
-    """Starts processes that are called keepalived."""
-
-    def __init__(self, directory: Path) -> None:
-        self.program = directory / "keepalived"
-        shutil.copy("/bin/sleep", self.program)
-        self.running: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([self.program, "1000"])
-        self.running.append(process)
-        called_so(process)
-        return process
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        self.running.remove(process)
+RUNNING, STOPPED, GONE = Keepalived.RUNNING, Keepalived.STOPPED, Keepalived.GONE
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    made = Processes(tmp_path)
+def fakes() -> Iterator[Fakes]:
+    made = Fakes()
     yield made
-    for process in list(made.running):
-        made.kill(process)
+    made.close()
 
 
 class Told:
-    """A watch, and all that it told."""
+    """A watch of VI_1 and VI_2, and all that it told of each."""
 
-    def __init__(self, memory: Path) -> None:
-        self.all: list[Keepalived] = []
+    def __init__(self, directory: Path) -> None:
+        self.all: dict[str, list[Keepalived]] = {"VI_1": [], "VI_2": []}
+        self.fifo = directory / "keepalived.fifo"
+        if not self.fifo.exists():
+            os.mkfifo(self.fifo, 0o600)
         self.news = asyncio.Event()
-        self.watch = KeepalivedWatch(memory, self._changed)
+        records.move(directory)
+        self.watch = KeepalivedWatch(self.fifo, self._changed)
+        self.watch.follow(self.all)
 
-    def _changed(self, condition: Keepalived) -> None:
-        self.all.append(condition)
+    def _changed(self, instances: frozenset[str], condition: Keepalived) -> None:
+        for name in instances:
+            self.all[name].append(condition)
         self.news.set()
 
-    async def next(self) -> Keepalived:
+    async def until(self, name: str, *conditions: Keepalived) -> None:
+        """Wait until this is all that was told of the instance."""
         async with asyncio.timeout(10):
-            await self.news.wait()
-        self.news.clear()
-        return self.all[-1]
+            while self.all[name] != list(conditions):
+                self.news.clear()
+                await self.news.wait()
+
+    def last(self) -> tuple[Keepalived | None, Keepalived | None]:
+        """Of VI_1, and of VI_2."""
+        return self.watch.conditions.get("VI_1"), self.watch.conditions.get("VI_2")
 
 
 @pytest.fixture
 async def told(tmp_path: Path) -> AsyncIterator[Told]:
-    made = Told(tmp_path / "keepalived.pids")
+    made = Told(tmp_path)
     yield made
     made.watch.close()
 
 
+# ---------------------------------------------------------------- one keepalived
+
+
 async def test_a_keepalived_that_was_never_seen_is_not_gone(told: Told) -> None:
     told.watch.look()
-    assert told.all == []
-    assert told.watch.condition is None
+    assert told.all == {"VI_1": [], "VI_2": []}
+    assert told.last() == (None, None)
 
 
-async def test_it_is_gone_when_the_last_of_its_processes_has_died(told: Told, processes: Processes) -> None:
-    parent, child = processes.start(), processes.start()
+async def test_it_is_gone_when_the_last_of_its_processes_has_died(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start()
     told.watch.look()
-    assert await told.next() is Keepalived.RUNNING
-    processes.kill(child)
-    processes.kill(parent)
-    assert await told.next() is Keepalived.GONE
-    processes.start()
+    assert told.last() == (RUNNING, RUNNING)
+    os.kill(fake.child, signal.SIGKILL)
+    fakes.kill(fake)
+    await told.until("VI_1", RUNNING, GONE)
+    await told.until("VI_2", RUNNING, GONE)
+    fakes.start()
     told.watch.look()
-    assert await told.next() is Keepalived.RUNNING
+    assert told.last() == (RUNNING, RUNNING)
 
 
-async def test_a_frozen_one_is_told_apart(told: Told, processes: Processes) -> None:
-    process = processes.start()
-    told.watch.look()
-    process.send_signal(signal.SIGSTOP)
-    async with asyncio.timeout(10):
-        while told.watch.condition is not Keepalived.STOPPED:
-            told.watch.look()
-            await asyncio.sleep(0.01)
-    process.send_signal(signal.SIGCONT)
-    async with asyncio.timeout(10):
-        while told.watch.condition is not Keepalived.RUNNING:
-            told.watch.look()
-            await asyncio.sleep(0.01)
-    assert Keepalived.GONE not in told.all
-
-
-async def test_a_restarted_daemon_knows_which_one_is_gone(told: Told, processes: Processes, tmp_path: Path) -> None:
-    process = processes.start()
-    told.watch.look()
-    told.watch.close()
-    processes.kill(process)
-    again = Told(tmp_path / "keepalived.pids")
-    again.watch.look()
-    assert again.all == [Keepalived.GONE]
-    again.watch.close()
-
-
-async def test_another_one_in_its_place_is_gone_first_then_running(
-    told: Told, processes: Processes, tmp_path: Path
-) -> None:
-    process = processes.start()
-    told.watch.look()
-    told.watch.close()
-    processes.kill(process)
-    processes.start()
-    again = Told(tmp_path / "keepalived.pids")
-    again.watch.look()
-    assert again.all == [Keepalived.GONE, Keepalived.RUNNING]
-    again.watch.close()
-
-
-async def test_one_in_another_network_is_not_ours(told: Told, processes: Processes) -> None:
-    outside = subprocess.Popen(["unshare", "--net", processes.program, "1000"])
-    processes.running.append(outside)
-    called_so(outside)
-    told.watch.look()
-    assert told.all == []
-
-
-async def test_a_memory_that_cannot_be_used_is_no_obstacle(processes: Processes, tmp_path: Path) -> None:
-    garbage = tmp_path / "garbage"
-    garbage.write_text("not pids\n")
-    for memory in (garbage, tmp_path / "missing" / "pids"):
-        told = Told(memory)
-        process = processes.start()
+async def test_a_frozen_one_is_told_apart(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start()
+    for number in (signal.SIGSTOP, signal.SIGCONT):
         told.watch.look()
-        assert await told.next() is Keepalived.RUNNING
+        fake.signal(number)
+        told.watch.look()
+    assert told.all["VI_1"] == [RUNNING, STOPPED, RUNNING]
+
+
+async def test_a_death_is_noticed_before_the_loop_tells_of_it(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start()
+    told.watch.look()
+    told.watch.notice()
+    fakes.kill(fake)
+    told.watch.notice()
+    assert told.all["VI_1"] == [RUNNING, GONE]
+
+
+async def test_a_restarted_daemon_knows_which_one_is_gone(told: Told, fakes: Fakes, tmp_path: Path) -> None:
+    fake = fakes.start()
+    told.watch.look()
+    told.watch.close()
+    fakes.kill(fake)
+    again = Told(tmp_path)
+    again.watch.look()
+    assert again.all["VI_1"] == [GONE]
+    again.watch.close()
+
+
+async def test_another_one_in_its_place_is_gone_first_then_running(told: Told, fakes: Fakes, tmp_path: Path) -> None:
+    fake = fakes.start()
+    told.watch.look()
+    told.watch.close()
+    fakes.kill(fake)
+    fakes.start()
+    again = Told(tmp_path)
+    again.watch.look()
+    assert again.all["VI_1"] == [GONE, RUNNING]
+    again.watch.close()
+
+
+async def test_a_memory_that_cannot_be_used_is_no_obstacle(fakes: Fakes, tmp_path: Path) -> None:
+    fakes.start()
+    nothing: dict[str, object] = {"kinds": [], "daemons": [], "speakers": {}}
+    for garbage in ({}, nothing | {"daemons": [7]}, nothing | {"speakers": {"VI_1": [0]}}, nothing | {"kinds": 7}):
+        records.move(tmp_path)
+        records.write("keepalived", garbage)
+        told = Told(tmp_path)
+        told.watch.look()
+        assert told.all["VI_1"] == [RUNNING]
         told.watch.close()
-        processes.kill(process)
+
+
+async def test_an_instance_that_a_reload_brings_is_told_of_at_once(told: Told, fakes: Fakes) -> None:
+    fakes.start()
+    told.watch.look()
+    told.all["VI_3"] = []
+    told.watch.follow(["VI_3"])
+    assert told.all["VI_3"] == [RUNNING]
+    assert set(told.watch.conditions) == {"VI_3"}
+
+
+# ---------------------------------------------------------------- what a keepalived is
+
+
+async def test_what_somebody_else_runs_under_its_name_is_none(told: Told, fakes: Fakes) -> None:
+    fakes.start()
+    told.watch.look()
+    strangers = fakes.start(user="nobody")
+    strangers.signal(signal.SIGSTOP)
+    told.watch.look()
+    assert told.last() == (RUNNING, RUNNING), "nobody's frozen one does not stop it"
+    strangers.signal(signal.SIGCONT)
+    fakes.kill(fakes.running[0])
+    await told.until("VI_1", RUNNING, GONE)
+
+
+@pytest.mark.parametrize("names", [{"process_name": "router"}, {"argv0": "-router"}], ids=str)
+async def test_it_may_call_itself_as_it_likes(told: Told, fakes: Fakes, names: dict[str, str]) -> None:
+    before = ["bash", "-c", f'exec -a {names["argv0"]} "$0" "$@"'] if "argv0" in names else []
+    fake = fakes.start(before=before)
+    if "process_name" in names:
+        fake.do(f"echo {names['process_name']} >/proc/$$/comm; echo done")
+        fake.line()
+    told.watch.look()
+    assert fake.pids == told.watch.pids
+    fakes.kill(fake)
+    await told.until("VI_1", RUNNING, GONE)
+
+
+async def test_a_program_that_was_replaced_while_it_runs_is_still_the_same(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start()
+    Path(fakes.program()).unlink()
+    told.watch.look()
+    assert fake.pids == told.watch.pids
+
+
+async def test_what_it_starts_is_no_keepalived(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start()
+    script = fake.script()
+    told.watch.look()
+    assert fake.pids == told.watch.pids
+    told.watch.heard("VI_1", script)
+    fakes.kill(fake)
+    os.kill(script, 0)
+    await told.until("VI_1", RUNNING, GONE)
+
+
+async def test_one_in_another_network_is_ours_when_it_speaks_to_us(told: Told, fakes: Fakes) -> None:
+    outside = fakes.start(before=["unshare", "--net"], fifo=told.fifo)
+    told.watch.look()
+    assert told.watch.pids == frozenset()
+    told.watch.wrote(["VI_1"])
+    await told.until("VI_1", RUNNING)
+    assert told.watch.pids == outside.pids
+    fakes.kill(outside)
+    await told.until("VI_1", RUNNING, GONE)
+
+
+async def test_what_only_has_the_fifo_open_is_none(told: Told, fakes: Fakes) -> None:
+    fakes.start("logger", fifo=told.fifo)
+    told.watch.wrote(["VI_1"])
+    assert told.watch._searching is not None
+    await told.watch._searching
+    assert told.watch.pids == frozenset()
+    (trouble,) = troubles.standing
+    assert trouble.text.startswith("keepalived speaks, but no process of it is found")
+    fakes.start()
+    told.watch.look()
+    assert troubles.standing == ()
+
+
+# ---------------------------------------------------------------- who speaks for whom
+
+
+@pytest.mark.parametrize("told_by", ["hook", "wrapped hook", "dbus", "fifo"])
+async def test_the_one_that_speaks_for_an_instance_counts_for_it(
+    told: Told, fakes: Fakes, told_by: str, tmp_path: Path
+) -> None:
+    one, two = fakes.start(fifo=told.fifo if told_by == "fifo" else None), fakes.start()
+    told.watch.look()
+    match told_by:
+        case "hook":
+            told.watch.heard("VI_1", one.script())
+        case "wrapped hook":
+            one.do("sh -c 'sleep 1000 & echo $!; wait' &")
+            one.scripts.append(int(one.line()))
+            told.watch.heard("VI_1", one.scripts[-1])
+        case "dbus":
+            told.watch.owns("VI_1", one.child)
+        case "fifo":
+            told.watch.wrote(["VI_1"])
+    told.watch.heard("VI_2", two.script())
+
+    two.signal(signal.SIGSTOP)
+    told.watch.look()
+    assert told.last() == (RUNNING, STOPPED)
+    two.signal(signal.SIGCONT)
+    fakes.kill(one)
+    await told.until("VI_1", RUNNING, GONE)
+    told.watch.look()
+    assert told.last() == (GONE, RUNNING), "the other one was there before, and did not come in its place"
+
+    told.watch.close()
+    again = Told(tmp_path)
+    again.watch.look()
+    assert again.last() == (GONE, RUNNING), "a restarted failoverd knows that too"
+    fakes.start()
+    again.watch.look()
+    assert again.last() == (RUNNING, RUNNING)
+    again.watch.close()
+
+
+async def test_where_nothing_tells_all_count_together(told: Told, fakes: Fakes) -> None:
+    one, two = fakes.start(fifo=told.fifo), fakes.start(fifo=told.fifo)
+    told.watch.wrote(["VI_1"])
+    for fake in (one, two):
+        fake.signal(signal.SIGSTOP)
+        told.watch.look()
+        assert told.last() == (STOPPED, STOPPED)
+        fake.signal(signal.SIGCONT)
+    fakes.kill(one)
+    told.watch.look()
+    assert told.last() == (RUNNING, RUNNING)
+    fakes.kill(two)
+    told.watch.look()
+    assert told.last() == (GONE, GONE)
+
+
+async def test_an_instance_that_moves_to_another_keepalived_moves_with_its_word(told: Told, fakes: Fakes) -> None:
+    one, two = fakes.start(), fakes.start()
+    told.watch.look()
+    told.watch.heard("VI_1", one.script())
+    told.watch.heard("VI_1", two.script())
+    fakes.kill(one)
+    told.watch.look()
+    assert told.last() == (RUNNING, RUNNING)
+    fakes.kill(two)
+    await told.until("VI_1", RUNNING, GONE)
+
+
+async def test_one_that_takes_over_from_a_dead_one_is_known_by_its_word(told: Told, fakes: Fakes) -> None:
+    one, two = fakes.start(), fakes.start()
+    told.watch.look()
+    told.watch.heard("VI_1", one.script())
+    fakes.kill(one)
+    await told.until("VI_1", RUNNING, GONE)
+    told.watch.heard("VI_1", two.script())
+    assert told.all["VI_1"] == [RUNNING, GONE, RUNNING]
+
+
+async def test_who_runs_a_hook_by_hand_is_no_keepalived(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start()
+    told.watch.look()
+    with subprocess.Popen(["sh", "-c", "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        hook = int(shell.stdout.readline())
+        told.watch.heard("VI_1", hook)
+        os.kill(hook, signal.SIGKILL)
+        shell.kill()
+    assert told.watch.pids == fake.pids
+    assert told.last() == (RUNNING, RUNNING)
+
+
+async def test_what_nobody_follows_is_not_kept(told: Told, fakes: Fakes) -> None:
+    fake = fakes.start(fifo=told.fifo)
+    told.watch.look()
+    hook = fake.script()
+    told.watch.heard("VI_9", hook)
+    told.watch.owns("VI_9", fake.child)
+    told.watch.wrote(["VI_9"])
+    assert "VI_9" not in told.watch.conditions
