@@ -38,14 +38,16 @@ class Reasserted:
 class TruthTold:
     """The answer to FindTruth: keepalived's D-Bus property, and its last word of this boot; None when silent.
 
-    `booted`: no daemon has run in this boot before this one.
+    `void`: the last word died with the keepalived that said it, or an earlier daemon found that nobody had spoken
+    since the boot. `booted`: the machine has only just booted, and the instance was configured when it did.
     """
 
     instance: str
     words: int
     dbus: VrrpState | None
     stored: VrrpState | None
-    booted: bool
+    void: bool = False
+    booted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

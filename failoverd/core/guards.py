@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failoverd.core.model import InstanceState, Keepalived, Target, VrrpState
+from failoverd.core.model import InstanceState, Keepalived, Target
 
 
 def vip_missing(instance: InstanceState) -> str | None:
@@ -57,18 +57,3 @@ def left_behind(instance: InstanceState) -> str | None:
     if instance.keepalived is not Keepalived.GONE or here is None:
         return None
     return f"keepalived is gone and {here}: start keepalived, which takes it away, or delete it by hand"
-
-
-def truth(instance: InstanceState, dbus: VrrpState | None, stored: VrrpState | None) -> VrrpState | str:
-    """What keepalived's state is, or why that cannot be said.
-
-    keepalived's own property is newer than its last word that we know of, so it goes first; either must agree
-    with where the VIPs are. An instance without VIPs has nothing to disagree with.
-    """
-    state, source = (dbus, "keepalived (D-Bus)") if dbus is not None else (stored, "the last event of this boot")
-    if state is None:
-        return "keepalived has said nothing in this boot, and its D-Bus is silent: waiting for an event"
-    problem = vip_missing(instance) if state is VrrpState.MASTER else vip_left(instance)
-    if problem is not None:
-        return f"{source} says {state.value}, but {problem}: waiting for an event"
-    return state

@@ -12,8 +12,10 @@ The rules, in plain sentences:
    refused is tried again when what is in its way has changed. What has given up may give mastership away.
 7. A step in flight is always awaited; what a later event wants is done after it, never on top of it.
 8. Whenever something looks wrong, keepalived's truth is asked for; an answer older than its last word is void.
-9. While nothing trustworthy says what this node should be, it is watched and nothing is done. After a boot, the
-   VIP's absence is trustworthy enough to be a standby.
+9. A start has no rules of its own: keepalived's property, or its last word, is obeyed as if it had come just now.
+   Where nothing was ever said, the node is watched and nothing is done; after a boot, the VIP's absence is trustworthy
+   enough to be a standby.
+10. The word of a keepalived that died as MASTER is void: it is a standby until the next one speaks.
 
 A crash, a restart, an event in the middle of a transition and drift weeks later have no code of their own: they
 all change the target or an observation, and rule 4 does the rest.
@@ -59,6 +61,10 @@ from failoverd.core.turn import Turn
 
 #: Why a node is a standby without a word.
 _BOOTED = "the machine has booted, the VIP is not here, and keepalived has not spoken yet"
+_VOID = "the keepalived that spoke last is gone, and the next one has not spoken yet"
+
+#: Why nothing is known.
+_SILENT = "keepalived has said nothing in this boot, and its D-Bus is silent: waiting for an event"
 
 
 # ---------------------------------------------------------------- the rules, one per kind of event
@@ -91,20 +97,36 @@ def _inquire(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceStat
 
 
 def _adopt(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
-    """In UNKNOWN: believe what agrees with the VIPs. A boot in which nobody spoke yet, without the VIP, is a standby.
+    """In UNKNOWN: obey keepalived's own property, or else its last word, as if it had come just now.
 
-    The latter is for what something else started at boot, or what was left when the power went; a daemon that is
-    merely started again has no business to stop anything on so little.
+    Where it disagrees with the VIPs, the hold and the guards decide, as always. A boot in which nobody spoke yet,
+    without the VIP, is a standby: for what something else started at boot, or what was left when the power went; a
+    daemon that is merely started again has no business to stop anything on so little.
     """
     if event.words != instance.words:
         return instance
-    if event.booted and event.dbus is None and event.stored is None and guards.vip_absent(instance):
-        instance = replace(instance, target=Target.STANDBY, reason=_BOOTED)
-        return unconfirmed(turn.begin(instance, Target.STANDBY, _BOOTED))
-    found = guards.truth(instance, event.dbus, event.stored)
-    if isinstance(found, str):
-        return replace(instance, reason=found)
-    return _obey(turn, instance, found, f"found {found.value} at start")
+    if event.dbus is not None:
+        return _obey(turn, instance, event.dbus, f"keepalived's D-Bus says {event.dbus.value}")
+    if event.stored is not None:
+        return _obey(turn, instance, event.stored, f"keepalived's last word was {event.stored.value}")
+    if event.void:
+        return _stand_by(turn, instance, _VOID)
+    if event.booted and guards.vip_absent(instance):
+        return _stand_by(turn, instance, _BOOTED)
+    return replace(instance, reason=_SILENT)
+
+
+def _stand_by(turn: Turn, instance: InstanceState, cause: str) -> InstanceState:
+    """No word binds: it is a standby until keepalived speaks."""
+    instance = replace(
+        instance,
+        vrrp=None,
+        target=Target.STANDBY,
+        words=instance.words + 1,
+        vip_deadline=turn.now + instance.spec.vip_timeout,
+    )
+    turn.cause = cause
+    return unconfirmed(turn.begin(instance, Target.STANDBY, cause))
 
 
 def _correct(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
@@ -148,15 +170,16 @@ def _see_vips_and_ask(turn: Turn, instance: InstanceState, event: VipsSeen) -> I
 
 
 def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) -> InstanceState:
-    """The word of a keepalived that died does not bind the next one: it is a standby until it speaks."""
+    """A MASTER that died binds nobody, and the keepalived that comes after it has to speak first."""
     turn.cause = f"keepalived is {event.condition.value}"
     back = instance.keepalived is Keepalived.GONE and event.condition is not Keepalived.GONE
     instance = replace(instance, keepalived=event.condition)
-    if not back or instance.target is not Target.ACTIVE:
-        return instance
-    turn.ask(instance)
-    cause = "keepalived was started again and has not spoken yet"
-    return replace(instance, vrrp=None, target=Target.STANDBY, cause=cause)
+    if event.condition is Keepalived.GONE and instance.target is not Target.STANDBY:
+        return _stand_by(turn, instance, turn.cause)
+    if back and instance.void:
+        turn.ask(instance)
+        return replace(instance, cause=_VOID)
+    return instance
 
 
 def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:

@@ -292,6 +292,11 @@ class InstanceState:
     transition: int | None = None
     crowded: bool = False
 
+    @property
+    def void(self) -> bool:
+        """No word of keepalived binds: it is a standby until keepalived speaks. To be remembered over a restart."""
+        return self.vrrp is None and self.target is Target.STANDBY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agenda:

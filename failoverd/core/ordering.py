@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from failoverd.core.model import VrrpState
@@ -52,7 +51,7 @@ class Verdict(enum.Enum):
 class Newest:
     """All that must outlive a restart: the newest state, the latest fork heard, when the last FIFO line was read.
 
-    `state` is None when the keepalived that told it has died.
+    `state` is None when no word binds: the keepalived that told it has died.
     """
 
     name: str
@@ -131,15 +130,17 @@ class Ordering:
             return Verdict.DUPLICATE
         return Verdict.DUPLICATE if state is told.state else Verdict.STALE
 
-    def void(self, spared: Collection[str] = ()) -> list[str]:
-        """Forget every MASTER, since the keepalived that said it has died; what is older stays so. Whose it was.
+    def masters(self) -> list[str]:
+        """Of whom MASTER was told last."""
+        return [name for name, told in self._told.items() if told.state is VrrpState.MASTER]
 
-        `spared`: those for whom another keepalived speaks.
-        """
-        names = [n for n, told in self._told.items() if told.state is VrrpState.MASTER and n not in spared]
-        for name in names:
-            self._told[name].state = None
-        return names
+    def void(self, name: str) -> bool:
+        """No word of `name` binds any more; what is older stays so. False when that is known already."""
+        told = self._told.get(name)
+        if told is not None and told.state is None:
+            return False
+        self._told.setdefault(name, _Told()).state = None
+        return True
 
     def newest(self, name: str) -> Newest | None:
         """What is to be kept of `name` for a restart; None when nothing was told of it."""

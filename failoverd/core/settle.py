@@ -9,6 +9,7 @@ from failoverd.core.events import Matter, Track
 from failoverd.core.model import (
     Ending,
     InstanceState,
+    Keepalived,
     Level,
     OnFailure,
     OnRefused,
@@ -69,7 +70,7 @@ def _course(instance: InstanceState, now: float) -> _Course:
         return _Course(direction=Target.ACTIVE)
     overdue = now >= instance.vip_deadline
     unseen = all(present is not False for present in instance.vips.values())
-    if not overdue or (unseen and instance.direction is Target.ACTIVE):
+    if not overdue or (unseen and instance.direction is not Target.STANDBY):
         return _Course(direction=instance.direction, hold=True, refusal=missing, overdue=overdue)
     return _Course(direction=Target.STANDBY, refusal=f"MASTER, but {missing}")
 
@@ -78,9 +79,9 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     """Set the direction, start what may start, and say where the instance stands."""
     instance = replace(instance, crowded=False)
     left_behind = guards.left_behind(instance)
-    if instance.target is None and left_behind is not None:
+    if instance.target is None and instance.keepalived is Keepalived.GONE:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
-        instance = replace(instance, target=Target.STANDBY, cause=left_behind)
+        instance = replace(instance, target=Target.STANDBY, cause=left_behind or "keepalived is gone")
     instance = _give_away(turn, instance)
     course = _course(instance, turn.now)
     if course.direction is None and not course.hold:
@@ -201,12 +202,13 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
     )
     if course.hold:
         return f"waiting: {course.refusal}", str(course.refusal) if course.overdue else instance.alarm
-    left = away = None
+    left = away = gone = None
     if instance.target is not Target.ACTIVE:
         overdue = instance.target is Target.STANDBY and turn.now >= instance.vip_deadline
         left = guards.left_behind(instance) or (guards.vip_left(instance) if overdue else None)
         away = guards.released(instance)
+        gone = guards.deaf(instance) if instance.void and left is None else None
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
-    problems = [course.refusal, failures, left and said + left, away]
+    problems = [course.refusal, failures, left and said + left, gone, away]
     reason = "; ".join(problem for problem in problems if problem)
     return reason or instance.cause, reason

@@ -85,7 +85,7 @@ class Answers:
 
     async def _reset(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
         name = self._instance(params).spec.name
-        chronicle.keep_act(self._service.store, self._service.boot.id, name, verb="reset", by=str(peer))
+        chronicle.keep_act(self._service.store, self._service.boot_id, name, verb="reset", by=str(peer))
         self._service.dispatch(Reset(instance=name, cause=f"{peer} asked for a reset"))
         return {"instance": name, "phase": self._service.state.instances[name].phase.value}
 
@@ -99,7 +99,7 @@ class Answers:
             accepted = await self._service.executor.accept(name, resource, str(peer))
         except DriverError as error:
             raise Refused(error.reason) from error
-        chronicle.keep_act(self._service.store, self._service.boot.id, name, verb=f"accept {resource}", by=str(peer))
+        chronicle.keep_act(self._service.store, self._service.boot_id, name, verb=f"accept {resource}", by=str(peer))
         self._service.dispatch(Reset(instance=name, cause=accepted))
         return {"instance": name, "resource": resource, "accepted": accepted}
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 
 from failoverd import log
+from failoverd.daemon import boot
 
 #: Seconds that other writers get to have their data on the disk. One of the disks may be what hangs.
 SYNC = 10.0
-
-#: Seconds after its boot in which a machine is not rebooted again: it would do nothing else for ever.
-SOON = 300.0
 
 #: A ``b`` written here reboots at once, without asking anybody (the kernel's sysrq.rst); root may, whatever
 #: kernel.sysrq says.
@@ -23,9 +20,12 @@ _log = log.get("reboot")
 
 
 def reboot(reason: str, *, trigger: Path = TRIGGER) -> threading.Thread | None:
-    """Reboot this machine, in a thread of its own: nothing waits for a disk. None: not so soon after its boot."""
-    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
-    if uptime < SOON:
+    """Reboot this machine, in a thread of its own: nothing waits for a disk.
+
+    None where it has only just booted: it would do nothing else for ever.
+    """
+    if boot.recent():
+        uptime = boot.uptime()
         _log.critical("not rebooted: the machine has only just booted. Cut its power", reason=reason, uptime=uptime)
         return None
     _log.critical("rebooting this machine", reason=reason, sync=SYNC)

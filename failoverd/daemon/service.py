@@ -39,9 +39,8 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import Config, Keepalived, State, Target, Verb
-from failoverd.daemon import access, chronicle, config, reboot, status, systemd
+from failoverd.daemon import access, boot, chronicle, config, reboot, status, systemd
 from failoverd.daemon.answers import Answers
-from failoverd.daemon.boot import Boot
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
 from failoverd.daemon.executor import Executor
@@ -82,7 +81,7 @@ class Service:
         self._looking: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
-        self.boot = Boot(settings.runtime_dir)
+        self.boot_id = records.boot
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
@@ -107,18 +106,25 @@ class Service:
             control.take()
             self.store.start()
             stack.push_async_callback(self.store.close)
-            first = await self.store.first_free_id(deadline=_PATIENCE)
+            transition = await self.store.first_free_id(deadline=_PATIENCE)
             released = self._track.released()
-            self.state = State(config=Config(), instances={}, next_transition=first, released=released)
+            self.state = State(config=Config(), instances={}, next_transition=transition, released=released)
             self.intake = Intake(
                 self._settings.runtime_dir,
                 records,
                 deliver=self._deliver,
-                record=partial(chronicle.keep_events, self.store, self.boot.id),
+                record=partial(chronicle.keep_events, self.store, self.boot_id),
                 heard=self._keepalived.heard,
                 listener=passed.get("notify.sock"),
             )
-            self._inquiry = Inquiry(self._vips.ready, self.intake.last, self.dispatch, booted=self.boot.first())
+            first = frozenset(self._configuration.core.instances)
+            self._inquiry = Inquiry(
+                self._vips.ready,
+                self.intake.last,
+                self.dispatch,
+                voided=self.intake.voided,
+                booted=lambda name: name in first and boot.recent(),
+            )
             pulse = Pulse(self._look_around)
             stack.callback(pulse.close)
             stack.push_async_callback(self.executor.close)
@@ -138,7 +144,6 @@ class Service:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
             _log.info("ready", node=self.node, instances=sorted(self._configuration.core.instances))
             systemd.tell(ready=True, status=self._line)
-            self.boot.remember()
             control.serve()  # not before there is something to tell: with systemd's socket, people ask at any time
             await self._end.wait()
             self._keepalived.look()  # it may have ended just now, at a shutdown of the machine
@@ -185,11 +190,15 @@ class Service:
         self._moved.set()
 
     def _advance(self, event: Event) -> None:
+        before = self.state.instances
         try:
             self.state, effects = machine.advance(self.state, event, time.monotonic())
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
+        for name, instance in self.state.instances.items():
+            if instance.void and instance is not before.get(name):
+                self.intake.void(name)
         for effect in effects:
             try:
                 self._perform(effect)
@@ -276,7 +285,7 @@ class Service:
 
     def _keepalived_is(self, instances: frozenset[str], condition: Keepalived) -> None:
         if condition is Keepalived.GONE:
-            self.intake.void(spared=self.intake.followed - instances)
+            self.intake.void_masters(spared=self.intake.followed - instances)
         self.dispatch(KeepalivedSeen(instances=instances, condition=condition))
 
     def _apply(self, configuration: Configuration) -> None:

@@ -20,7 +20,8 @@ class Inquiry:
     """Answers FindTruth with TruthTold, through `answer`; never fails, what is silent is None.
 
     `vips_seen`: nothing is answered before it is set, since the core holds the answer against the VIPs.
-    `last`: keepalived's last word of this boot about an instance. `booted`: no daemon has run in this boot before.
+    `last`: keepalived's last word of this boot about an instance; `voided`: that it no longer binds. `booted`: whether
+    the instance was there when the machine has only just booted.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Inquiry:
         last: Callable[[str], VrrpState | None],
         answer: Callable[[TruthTold], None],
         *,
-        booted: bool,
+        voided: Callable[[str], bool],
+        booted: Callable[[str], bool],
     ) -> None:
         self._vips_seen = vips_seen
         self._last = last
         self._answer = answer
+        self._voided = voided
         self._booted = booted
         self._questions: list[FindTruth] = []
         self._asking: asyncio.Task[None] | None = None
@@ -72,6 +75,7 @@ class Inquiry:
                     words=question.words,
                     dbus=VrrpState(word) if word is not None else None,
                     stored=self._last(question.instance),
-                    booted=self._booted,
+                    void=self._voided(question.instance),
+                    booted=self._booted(question.instance),
                 )
             )

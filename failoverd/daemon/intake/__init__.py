@@ -114,13 +114,25 @@ class Intake:
         newest = self._judge.ordering.newest(name)
         return newest.state if newest else None
 
-    def void(self, spared: Collection[str] = ()) -> None:
+    def voided(self, name: str) -> bool:
+        """Whether it was recorded, in this boot, that no word of keepalived binds."""
+        newest = self._judge.ordering.newest(name)
+        return newest is not None and newest.state is None
+
+    def void(self, name: str) -> None:
+        """Record that no word of keepalived binds until its next one."""
+        ordering = self._judge.ordering
+        if ordering.void(name) and (newest := ordering.newest(name)):
+            self._last.write([newest])
+
+    def void_masters(self, spared: Collection[str] = ()) -> None:
         """Forget what a keepalived said that has died as MASTER: its word does not bind the next one.
 
         `spared`: the instances for which another keepalived speaks.
         """
-        ordering = self._judge.ordering
-        self._last.write(newest for name in ordering.void(spared) if (newest := ordering.newest(name)))
+        for name in self._judge.ordering.masters():
+            if name not in spared:
+                self.void(name)
 
     def look(self) -> None:
         """Record what could not be recorded; the hooks that were not acknowledged for that have spooled it."""

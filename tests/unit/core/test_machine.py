@@ -372,20 +372,20 @@ def test_a_reassertion_verifies_everything() -> None:
     [
         (VrrpState.MASTER, None, True, Phase.ACTIVE),
         (VrrpState.MASTER, VrrpState.BACKUP, True, Phase.ACTIVE),
-        (VrrpState.MASTER, None, False, Phase.UNKNOWN),
+        (VrrpState.MASTER, None, False, Phase.REFUSED),
         (VrrpState.BACKUP, VrrpState.MASTER, False, Phase.STANDBY),
-        (VrrpState.BACKUP, VrrpState.MASTER, True, Phase.UNKNOWN),
+        (VrrpState.BACKUP, VrrpState.MASTER, True, Phase.STANDBY),
         (None, VrrpState.MASTER, True, Phase.ACTIVE),
-        (None, VrrpState.MASTER, False, Phase.UNKNOWN),
+        (None, VrrpState.MASTER, False, Phase.REFUSED),
         (None, VrrpState.BACKUP, False, Phase.STANDBY),
-        (None, VrrpState.BACKUP, True, Phase.UNKNOWN),
+        (None, VrrpState.BACKUP, True, Phase.STANDBY),
         (None, None, True, Phase.UNKNOWN),
         (None, None, False, Phase.UNKNOWN),
     ],
 )
 def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vip: bool, phase: Phase) -> None:
     world = World(config=config(resource("disk")), vips={VIP: vip})
-    world.send(TruthTold(instance="VI_1", words=0, dbus=dbus, stored=stored, booted=False))
+    world.send(TruthTold(instance="VI_1", words=0, dbus=dbus, stored=stored))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
@@ -395,21 +395,18 @@ def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vi
 
 
 @pytest.mark.parametrize(
-    ("booted", "vip", "stored", "phase"),
+    ("booted", "vip", "phase"),
     [
-        (True, False, None, Phase.STANDBY),
-        (False, False, None, Phase.UNKNOWN),  # a mere restart
-        (True, True, None, Phase.UNKNOWN),
-        (True, None, None, Phase.UNKNOWN),  # not seen is not absent
-        (True, False, VrrpState.MASTER, Phase.UNKNOWN),  # there was an event
+        (True, False, Phase.STANDBY),
+        (False, False, Phase.UNKNOWN),  # a mere restart
+        (True, True, Phase.UNKNOWN),
+        (True, None, Phase.UNKNOWN),  # not seen is not absent
     ],
 )
-def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(
-    booted: bool, vip: bool | None, stored: VrrpState | None, phase: Phase
-) -> None:
+def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(booted: bool, vip: bool | None, phase: Phase) -> None:
     world = World(config=config(*CHAIN), vips={VIP: vip})
     world.actual[DISK] = world.actual[GUEST] = Level.ACTIVE  # something else started them at boot
-    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=stored, booted=booted))
+    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=None, booted=booted))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
@@ -509,9 +506,9 @@ def test_an_answer_older_than_the_last_word_is_void() -> None:
     world = standby(resource("disk"))
     asked = world.instance.words
     world.say(VrrpState.MASTER)
-    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None, booted=False))
+    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None))
     assert world.instance.target is Target.ACTIVE
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None, booted=False))
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None))
     assert world.instance.target is Target.STANDBY
 
 
@@ -542,7 +539,7 @@ def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -
 def test_a_daemon_that_has_just_started_looks_before_it_acts() -> None:
     world = active(*CHAIN)
     world.start()
-    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=VrrpState.MASTER, booted=False))
+    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=VrrpState.MASTER))
     assert not world.steps
     world.log.clear()
     world.settle()

@@ -149,8 +149,10 @@ class Node(RuleBasedStateMachine):
             other = crashed.state.instances[name]
             gave_up = any(r.given_up for r in instance.resources.values())
             gave_away = instance.released and not self.world.state.instances[name].released
-            if gave_up or gave_away or Phase.UNKNOWN in (instance.phase, other.phase):
-                continue  # a restart renews hope, or the truth cannot be told
+            if gave_up or gave_away:
+                continue  # a restart renews hope
+            if None in instance.vips.values() and instance.target is Target.ACTIVE:
+                continue  # a restart forgets what was seen of a VIP before netlink fell silent, and undoes nothing
             assert other.phase is instance.phase
 
     def judge(self, world: World) -> None:

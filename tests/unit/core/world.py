@@ -86,6 +86,7 @@ class World:
     """The node around the core. `told` is what the core was last told of a resource since its daemon started.
 
     `obstacles`: why a resource would refuse to be activated. `released`: what keepalived's track files say.
+    `words`: what is recorded of keepalived's last words; None: that no word binds.
     """
 
     config: Config
@@ -96,7 +97,7 @@ class World:
     looks: dict[Key, Observe] = field(default_factory=dict)
     questions: list[FindTruth] = field(default_factory=list)
     told: dict[Key, Level] = field(default_factory=dict)
-    words: dict[str, VrrpState] = field(default_factory=dict)
+    words: dict[str, VrrpState | None] = field(default_factory=dict)
     vips: dict[Vip, bool | None] = field(default_factory=dict)
     keepalived: dict[str, Keepalived] = field(default_factory=dict)
     dbus: bool = False
@@ -139,13 +140,14 @@ class World:
         self.keepalived |= dict.fromkeys(concerned, condition)
         if condition is Keepalived.GONE:
             dead = {name for name in concerned if self.words.get(name) is VrrpState.MASTER}
-            self.words = {name: word for name, word in self.words.items() if name not in dead}
+            self.words |= dict.fromkeys(dead)
         return self.send(KeepalivedSeen(instances=concerned, condition=condition))
 
     def send(self, event: Event) -> list[Effect]:
         slow = machine.advance(concerning_everybody(self.state), event, self.now)
         self.state, effects = machine.advance(self.state, event, self.now)
         assert (self.state, effects) == slow, "an instance was not settled that should have been"
+        self.words |= {name: None for name, instance in self.state.instances.items() if instance.void}
         for effect in effects:
             self._take(effect)
         self.check()
@@ -260,11 +262,11 @@ class World:
 
     def answer(self, question: FindTruth) -> list[Effect]:
         self.questions.remove(question)
-        word = self.words.get(question.instance)
+        name = question.instance
+        word = self.words.get(name)
         dbus = word if self.dbus else None
-        return self.send(
-            TruthTold(instance=question.instance, words=question.words, dbus=dbus, stored=word, booted=False)
-        )
+        void = name in self.words and word is None
+        return self.send(TruthTold(instance=name, words=question.words, dbus=dbus, stored=word, void=void))
 
     def tick(self) -> bool:
         """Let time pass to the next deadline; False when there is none."""

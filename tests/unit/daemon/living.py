@@ -51,6 +51,8 @@ class Living:
         #: What systemd hands over.
         self.listening: list[socket.socket] = []
         self.environment: dict[str, str] = {}
+        #: Seconds since the boot, as the daemon is to see it when it starts; None: as it is.
+        self.uptime: float | None = None
 
     def instance(self, name: str = "VI_1", body: str = "") -> None:
         self.tables.append(f'[instance."{name}"]\n{body}\n')
@@ -79,7 +81,11 @@ class Living:
         """The command that starts it."""
         words = [sys.executable, "-m", "failoverd", "--node", "left", "--log-format", "json"]
         words += ["--config", str(self.config), "--runtime-dir", str(self.run_dir)]
-        return [*words, "--state-dir", str(self.state_dir)]
+        words += ["--state-dir", str(self.state_dir)]
+        if self.uptime is None:
+            return words
+        offset = int(self.uptime - time.clock_gettime(time.CLOCK_BOOTTIME))
+        return ["unshare", "--time", f"--boottime={offset}", *words]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -222,7 +222,7 @@ def test_a_stop_leaves_resources_as_they_are_and_a_start_finds_them(chain: Livin
     assert (chain.things / "route").exists()
     chain.start()
     chain.until("active")
-    assert chain.instance_status()["reason"] == "found MASTER at start"
+    assert chain.instance_status()["reason"] == "keepalived's last word was MASTER"
     assert chain.journal() == before
 
 
@@ -263,18 +263,46 @@ def test_a_stop_finishes_a_demotion_as_a_shutdown_needs_it(node: Living) -> None
     assert node.journal()[-2:] == ["+ deactivate disk", "- deactivate disk"]
 
 
-def test_a_boot_without_a_word_stops_what_runs_and_a_restart_does_not(node: Living) -> None:
-    node.instance(body='vips = ["192.0.2.1/32"]\ninterface = "lo"')
+VIP_ELSEWHERE = 'vips = ["192.0.2.1/32"]\ninterface = "lo"'
+
+
+def test_a_boot_without_a_word_stops_what_runs_whatever_happens_to_the_daemon(node: Living) -> None:
+    node.instance(body=VIP_ELSEWHERE)
+    node.resource("disk")
+    node.resource("guest", "disk", takes="2")
+    for name in ("disk", "guest"):
+        (node.things / name).touch()
+    node.uptime = 30.0
+    node.start()
+    wait_for("it has begun", lambda: node.journal() == ["+ deactivate guest"])
+    node.stop(signal.SIGKILL)
+    node.uptime = 3000.0
+    node.start()
+    node.until("standby")
+    assert not (node.things / "disk").exists()
+
+
+def test_what_runs_on_a_machine_that_has_not_just_booted_is_left_alone(node: Living) -> None:
+    node.instance(body=VIP_ELSEWHERE)
     node.resource("disk")
     (node.things / "disk").touch()
+    node.uptime = 3000.0
     node.start()
-    assert "booted" in node.until("standby")["reason"]
-    assert not (node.things / "disk").exists()
-    (node.things / "disk").touch()
-    node.stop(signal.SIGKILL)
-    node.start()
-    assert "waiting for an event" in wait_for("it has asked", lambda: node.instance_status()["reason"])
+    wait_for("it has asked", lambda: "waiting for an event" in node.instance_status()["reason"])
     assert node.instance_status()["phase"] == "unknown"
+    assert (node.things / "disk").exists()
+
+
+def test_what_a_reload_adds_soon_after_a_boot_is_left_alone(node: Living) -> None:
+    node.instance("VI_0", body=VIP_ELSEWHERE)
+    node.uptime = 30.0
+    node.start()
+    node.instance(body='vips = ["192.0.2.2/32"]\ninterface = "lo"')
+    node.resource("disk")
+    (node.things / "disk").touch()
+    node.reload()
+    wait_for("it is followed", lambda: "VI_1" in node.status()["instances"])
+    wait_for("it has asked", lambda: "waiting for an event" in node.instance_status()["reason"])
     assert (node.things / "disk").exists()
 
 
