@@ -82,12 +82,9 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     if instance.target is None and instance.keepalived is Keepalived.GONE:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
         instance = replace(instance, target=Target.STANDBY, cause=left_behind or "keepalived is gone")
-    instance = _give_away(turn, instance)
-    course = _course(instance, turn.now)
+    instance, course = _steer(turn, instance)
     if course.direction is None and not course.hold:
         return _at(turn, replace(instance, alarm=""), Phase.UNKNOWN)
-    if not course.hold and course.direction is not instance.direction:
-        instance = replace(unconfirmed(instance), direction=course.direction)
     phase = _phase(instance, course)
     if not phase.settled and instance.transition is None:
         cause = course.refusal or turn.cause or instance.reason
@@ -104,6 +101,15 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         if instance.transition is not None:
             instance = turn.end(instance, _ENDING[phase], alarm)
     return _at(turn, replace(instance, reason=reason), phase)
+
+
+def _steer(turn: Turn, instance: InstanceState) -> tuple[InstanceState, _Course]:
+    """Set the direction; where that shows that another node shall try, turn back at once."""
+    course = _course(instance, turn.now)
+    if not course.hold and course.direction is not instance.direction:
+        instance = replace(unconfirmed(instance), direction=course.direction)
+    away = _give_away(turn, instance)
+    return (instance, course) if away is instance else _steer(turn, away)
 
 
 def _give_away(turn: Turn, instance: InstanceState) -> InstanceState:
