@@ -63,6 +63,11 @@ class UnitState:
     tasks: int | None = None
 
 
+async def reset_failed_unit(name: str) -> None:
+    """Have systemd forget that a unit failed, and how often it was started; BusError if it is not loaded."""
+    await _connection.call(_MANAGER, "ResetFailedUnit", _string(name))
+
+
 async def start_unit(name: str) -> str:
     """Start a unit, and wait for the job's end: ``done``, or why not (``failed``, ``canceled``, ``dependency`` …)."""
     return await _connection.job("StartUnit", name)

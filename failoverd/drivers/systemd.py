@@ -51,7 +51,14 @@ class Unit:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
 
     async def activate(self) -> None:
-        """Start it, and wait until systemd says that it is up."""
+        """Start it, and wait until systemd says that it is up.
+
+        systemd counts starts, and refuses the fourth in three minutes of FRR's unit: it forgets the count first. How
+        often a start is tried is for who calls this to bound.
+        """
+        command.note(self._systemctl("reset-failed"))
+        with contextlib.suppress(dbus.BusError):  # it is not loaded: there is nothing to forget
+            await dbus.reset_failed_unit(self._name)
         command.note(self._systemctl("start"))
         self._judge("start", await dbus.start_unit(self._name))
 
@@ -74,7 +81,7 @@ class Unit:
     def commands(self, verb: Verb) -> tuple[str, ...]:
         """What a person would type to the same end."""
         if verb is Verb.ACTIVATE:
-            return (self._systemctl("start"),)
+            return (self._systemctl("reset-failed"), self._systemctl("start"))
         return (self._systemctl("stop"), f"{self._killing()}  # after {self._stop_timeout:g} s")
 
     async def _kill(self) -> None:

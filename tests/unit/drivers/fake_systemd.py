@@ -25,6 +25,7 @@ MANAGER = """
   <interface name='org.freedesktop.systemd1.Manager'>
     <method name='Subscribe'/>
     <method name='LoadUnit'><arg type='s' direction='in'/><arg type='o' direction='out'/></method>
+    <method name='ResetFailedUnit'><arg type='s' direction='in'/></method>
     <method name='StartUnit'>
       <arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='o' direction='out'/>
     </method>
@@ -38,6 +39,9 @@ MANAGER = """
 </node>
 """
 
+#: Starts that systemd lets a unit have before it has to be told to forget them, as FRR's unit says in Debian.
+START_LIMIT = 3
+
 no_such_unit = type("org.freedesktop.systemd1.NoSuchUnit", (Exception,), {})
 
 
@@ -49,6 +53,7 @@ class Unit:
         self.ActiveState, self.SubState = "inactive", "dead"
         self.Result, self.TasksCurrent = "success", 2**64 - 1
         self.job: str | None = None
+        self.starts = 0
 
     def become(self, active: str, sub: str) -> None:
         self.ActiveState, self.SubState = active, sub
@@ -73,8 +78,17 @@ class Manager:
             self.bus.register_object(path, self.units[name], None)
         return path
 
+    def ResetFailedUnit(self, name: str) -> None:  # noqa: N802
+        if name not in self.units:
+            raise no_such_unit(f"Unit {name} not loaded.")
+        self.units[name].starts = 0
+
     def StartUnit(self, name: str, _mode: str) -> str:  # noqa: N802
         unit = self.known(name)
+        unit.starts += 1
+        if unit.starts > START_LIMIT:
+            unit.Result = "start-limit-hit"
+            return self.job(name, "failed", ("failed", "failed"))
         if name.startswith("fails"):
             unit.Result = "exit-code"
             return self.job(name, "failed", ("failed", "failed"))

@@ -16,6 +16,8 @@ from failoverd.core.model import Level, ResourceSpec, Verb
 from failoverd.drivers import Driver, DriverError, TimedOut, command, dbus, unit
 from failoverd.drivers import systemd as systemd_units
 
+from .fake_systemd import START_LIMIT
+
 FAKE = Path(__file__).with_name("fake_systemd.py")
 
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -120,7 +122,15 @@ async def test_start_and_stop(name: str) -> None:
         assert (await driver.observe()).level is Level.ACTIVE
         await driver.deactivate()
     assert (await driver.observe()).level is Level.STANDBY
-    assert texts == [f"systemctl start {name}", f"systemctl stop {name}"]
+    assert texts == [f"systemctl reset-failed {name}", f"systemctl start {name}", f"systemctl stop {name}"]
+
+
+@pytest.mark.usefixtures("systemd")
+async def test_it_is_started_however_often_it_was_before() -> None:
+    driver = make("late.service")
+    for _ in range(2 * START_LIMIT):
+        await driver.activate()
+        await driver.deactivate()
 
 
 @pytest.mark.usefixtures("systemd")
@@ -269,7 +279,10 @@ def test_levels() -> None:
 
 
 def test_commands() -> None:
-    assert make("web@1.service").commands(Verb.ACTIVATE) == ("systemctl start web@1.service",)
+    assert make("web@1.service").commands(Verb.ACTIVATE) == (
+        "systemctl reset-failed web@1.service",
+        "systemctl start web@1.service",
+    )
     assert make("web@1.service").commands(Verb.DEACTIVATE) == (
         "systemctl stop web@1.service",
         "systemctl kill --signal=SIGKILL web@1.service  # after 10 s",
