@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import grp
+import asyncio
 import os
-import pwd
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from failoverd import log
+from failoverd.daemon import names
 
 #: Its members may act with failoverctl, as root may; made by ``systemd/failoverd.sysusers``.
 OPERATORS = "failoverd"
@@ -30,22 +30,33 @@ _log = log.get("access")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Who is asking, as the kernel says (SO_PEERCRED, SO_PEERGROUPS)."""
+    """Who is asking, as the kernel says (SO_PEERCRED, SO_PEERGROUPS). `name`: None until `named`."""
 
     uid: int
     gids: frozenset[int]
     pid: int
+    name: str | None = None
 
     @property
-    def may_act(self) -> bool:
-        """Root may, and who was in the operators' group when it connected."""
-        return self.uid == 0 or _gid(OPERATORS) in self.gids
+    def known_to_act(self) -> bool:
+        """Whether it may act, as far as that is known without asking anybody."""
+        return self.uid == 0 or names.group.known(OPERATORS) in self.gids
+
+    async def may_act(self) -> bool:
+        """Root may, and who was in the operators' group when it connected.
+
+        TimeoutError: the directory of groups does not answer, and never has.
+        """
+        return self.uid == 0 or await names.group.get(OPERATORS) in self.gids
+
+    async def named(self) -> Peer:
+        """With its name, if that is known or told at once."""
+        with suppress(TimeoutError):
+            return replace(self, name="root" if self.uid == 0 else await names.user_name.get(self.uid))
+        return self
 
     def __str__(self) -> str:
-        try:
-            return pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            return f"uid {self.uid}"
+        return self.name or f"uid {self.uid}"
 
 
 def peer(connection: socket.socket) -> Peer:
@@ -58,27 +69,37 @@ def peer(connection: socket.socket) -> Peer:
     return Peer(uid=uid, gids=frozenset((gid, *gids)), pid=pid)
 
 
-def admit(runtime_dir: Path, user: str | None) -> None:
-    """Let keepalived's script user hand events over; `user`: as configured, None for keepalived's own default.
+class Admission:
+    """Lets keepalived's script user hand events over, as soon as the directory of users has told who that is.
 
     Root may in any case. What cannot be granted is logged: the FIFO, which is root's, still tells everything.
     """
-    try:
-        gid = pwd.getpwnam(user or SCRIPT_USER).pw_gid
-    except KeyError:
-        gid = 0
-        if user is not None:
-            _log.error("keepalived's script user is not known here: only root's scripts are heard", script_user=user)
-    for name, mode in (("notify.sock", 0o660), ("spool", 0o770)):
+
+    def __init__(self, runtime_dir: Path) -> None:
+        self._dir = runtime_dir
+        self._granting: asyncio.Task[None] | None = None
+
+    def begin(self, user: str | None) -> None:
+        """Let `user` in, as configured, and nobody else; None: keepalived's own default."""
+        self.close()
+        self._granting = asyncio.create_task(self._grant(user))
+
+    def close(self) -> None:
+        """Wait for nobody's answer any more."""
+        if self._granting is not None:
+            self._granting.cancel()
+
+    async def _grant(self, user: str | None) -> None:
         try:
-            os.chown(runtime_dir / name, -1, gid, follow_symlinks=False)
-            (runtime_dir / name).chmod(mode)
-        except OSError as error:
-            _log.error("keepalived's script user cannot be let in", file=name, reason=str(error))
-
-
-def _gid(group: str) -> int | None:
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
+            gid = await names.user_group.get(user or SCRIPT_USER, patience=None)
+        except TimeoutError:
+            _log.error("keepalived's script user cannot be looked up", script_user=user or SCRIPT_USER)
+            return
+        if gid is None and user is not None:
+            _log.error("keepalived's script user is not known here: only root's scripts are heard", script_user=user)
+        for name, mode in (("notify.sock", 0o660), ("spool", 0o770)):
+            try:
+                os.chown(self._dir / name, -1, gid or 0, follow_symlinks=False)
+                (self._dir / name).chmod(mode)
+            except OSError as error:
+                _log.error("keepalived's script user cannot be let in", file=name, reason=str(error))

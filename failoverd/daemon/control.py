@@ -179,7 +179,8 @@ class Control:
         try:
             verb, params = self._understood(line)
             handler = self._verbs[verb]
-            self._admit(verb, peer)
+            if verb in self._acts:
+                peer = await self._admitted(verb, peer)
         except Refused as refused:
             return _refusal(refused.error, refused.hint)
         try:
@@ -195,13 +196,21 @@ class Control:
             _log.exception("a request failed", verb=verb, uid=peer.uid, pid=peer.pid)
             return _refusal(f"internal error in {verb}: {type(error).__name__}", "failoverd's log has the rest")
 
-    def _admit(self, verb: str, peer: Peer) -> None:
-        if verb in self._acts and not peer.may_act:
-            _log.warning("refused: not root, nor in the group", verb=verb, by=str(peer), group=access.OPERATORS)
-            raise Refused(
-                f"{verb} is for root and the members of the group {access.OPERATORS}",
-                f"use sudo, or join them: adduser {peer} {access.OPERATORS}, and log in again",
-            )
+    async def _admitted(self, verb: str, peer: Peer) -> Peer:
+        """The peer with its name. Refused: it may not act."""
+        peer = await peer.named()
+        try:
+            if await peer.may_act():
+                return peer
+        except TimeoutError:
+            _log.warning("refused: who is in the group is not known", verb=verb, by=str(peer), group=access.OPERATORS)
+            error = f"whether {peer} is in the group {access.OPERATORS} is not known: the directory does not answer"
+            raise Refused(error, "use sudo") from None
+        _log.warning("refused: not root, nor in the group", verb=verb, by=str(peer), group=access.OPERATORS)
+        raise Refused(
+            f"{verb} is for root and the members of the group {access.OPERATORS}",
+            f"use sudo, or join them: adduser {peer} {access.OPERATORS}, and log in again",
+        )
 
     def _understood(self, line: bytes) -> tuple[str, dict[str, Any]]:
         expected = f'expected is one line like {{"version": {VERSION}, "verb": "status"}}'

@@ -39,7 +39,8 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import Config, Keepalived, State, Target, Verb
-from failoverd.daemon import access, boot, chronicle, config, reboot, status, systemd
+from failoverd.daemon import boot, chronicle, config, reboot, status, systemd
+from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
@@ -84,6 +85,7 @@ class Service:
         self.boot_id = records.boot
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
+        self._admission = Admission(settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
@@ -133,7 +135,8 @@ class Service:
             self._apply(self._configuration)
             self.intake.start()
             stack.callback(self.intake.close)
-            access.admit(self._settings.runtime_dir, self._configuration.script_user)
+            self._admission.begin(self._configuration.script_user)
+            stack.callback(self._admission.close)
             self._vips.start()
             stack.callback(self._vips.close)
             self._keepalived.look()
@@ -317,7 +320,7 @@ class Service:
         except Exception:
             _log.exception("the configuration was not taken; this is a bug of failoverd")
             return
-        access.admit(self._settings.runtime_dir, configuration.script_user)
+        self._admission.begin(configuration.script_user)
         _log.info("the configuration was reloaded", files=[str(file) for file in configuration.files])
 
     # ------------------------------------------------------------ what is shown

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from failoverd.daemon import names
+
 _CLONE_NEWNET = 0x40000000
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_known_yet() -> None:
+    for directory in (names.user_name, names.user_group, names.group):
+        directory._known.clear()
 
 
 @pytest.fixture

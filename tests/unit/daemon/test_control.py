@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from failoverd.daemon import access
 from failoverd.daemon.access import Peer
 from failoverd.daemon.control import LINE, Control, ControlError, Refused
 
@@ -390,7 +389,7 @@ with socket.socket(socket.AF_UNIX) as peer:
 async def test_all_may_ask_and_only_operators_may_act(
     path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, groups: tuple[int, ...], acts: bool
 ) -> None:
-    monkeypatch.setattr("failoverd.daemon.access.grp.getgrnam", {access.OPERATORS: SimpleNamespace(gr_gid=4242)}.get)
+    monkeypatch.setattr("failoverd.daemon.names.grp.getgrnam", lambda _: SimpleNamespace(gr_gid=4242))
     for parent in path.parents[:-2]:
         parent.chmod(0o755)
     control = Control(path, VERBS, ACTS)
@@ -406,9 +405,3 @@ async def test_all_may_ask_and_only_operators_may_act(
         assert acted["error"] == "act is for root and the members of the group failoverd"
         assert "adduser nobody failoverd" in acted["hint"]
     await control.close()
-
-
-async def test_without_the_operators_group_only_root_acts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "OPERATORS", "no-such-group-here")
-    assert Peer(uid=0, gids=frozenset(), pid=1).may_act
-    assert not Peer(uid=1000, gids=frozenset({0, 1000}), pid=1).may_act

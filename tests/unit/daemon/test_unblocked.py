@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.unit.daemon.living import Living, wait_for
+from tests.unit.daemon.living import PATIENCE, Living, wait_for
 
-#: Gives the daemon a /run of its own, in which journald does not read what it is sent.
+#: Gives the daemon a /run of its own, with a journald that does not read what it is sent, and a user database that does
+#: not answer: whoever opens the FIFO waits for somebody to write.
 ENTER = """
 mount -t tmpfs none /run
 mkdir -p /run/systemd/journal
 mount --bind "$0" /run/systemd/journal
+for file in passwd group; do mount --bind "$0/directory" /etc/$file; done
 exec "$@"
 """
 
+#: One request by nobody, who is in no group that anybody knows.
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect(sys.argv[1])
+    peer.sendall(sys.argv[2].encode())
+    print(peer.makefile().readline(), end="")
+"""
 
-class Ignored(Living):
-    """A daemon whose journald takes no line, and whose systemd takes no message."""
+
+class Besieged(Living):
+    """A daemon whom nobody answers: neither journald, nor systemd, nor the user database."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.outside = directory / "outside"
         self.outside.mkdir()
+        os.mkfifo(self.outside / "directory")
         self._unread = []
         for name in ("socket", "notify"):
             listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -36,14 +53,24 @@ class Ignored(Living):
         own = [word if word != "json" else "journal" for word in super().words()]
         return ["unshare", "--mount", "sh", "-ec", ENTER, str(self.outside), *own]
 
+    def asked_by_nobody(self, verb: str) -> Any:
+        for directory in self.run_dir.parents:
+            directory.chmod(directory.stat().st_mode | 0o111)
+        request = json.dumps({"version": 1, "verb": verb, "instance": "VI_1"})
+        told = subprocess.run(
+            [sys.executable, "-c", ASK, self.run_dir / "control.sock", f"{request}\n"],
+            capture_output=True, timeout=PATIENCE, check=True, user=65534, group=65534, extra_groups=[], cwd="/",
+        )  # fmt: skip
+        return json.loads(told.stdout)
+
     def close(self) -> None:
         for listening in self._unread:
             listening.close()
 
 
 @pytest.fixture
-def ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ignored]:
-    made = Ignored(tmp_path)
+def besieged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieged]:
+    made = Besieged(tmp_path)
     monkeypatch.setenv("NOTIFY_SOCKET", str(made.outside / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "60000")  # 50 messages a second
     yield made
@@ -51,16 +78,18 @@ def ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ignored
     made.close()
 
 
-def test_who_does_not_listen_stops_nothing(ignored: Ignored) -> None:
-    ignored.instance()
+def test_who_does_not_answer_stops_nothing(besieged: Besieged) -> None:
+    besieged.instance()
     for number in range(8):
-        ignored.resource(f"r{number}")
-    ignored.start()
+        besieged.resource(f"r{number}")
+    besieged.start()
     for _ in range(3):
-        ignored.hook("MASTER")
-        ignored.until("active")
-        ignored.hook("BACKUP")
-        ignored.until("standby")
-    told = wait_for("it is noticed", lambda: (t := ignored.status()["log"])["trouble"] and t)
+        besieged.hook("MASTER")
+        besieged.until("active")
+        refused = besieged.asked_by_nobody("reset")
+        assert "uid 65534 is in the group failoverd is not known" in refused["error"]
+        besieged.hook("BACKUP")
+        besieged.until("standby")
+    told = wait_for("it is noticed", lambda: (t := besieged.status()["log"])["trouble"] and t)
     assert told["trouble"].startswith("journald has taken no line for ")
-    ignored.stop()  # ends, though nobody takes what it has to say
+    besieged.stop()  # ends, though nobody takes what it has to say
