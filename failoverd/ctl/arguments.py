@@ -112,7 +112,7 @@ def parser() -> _Parser:
     _instance(reset)
     _json(reset)
 
-    accept = _verb(verbs, "accept", "overrule, once, why a resource is refused: its data is old", _ACCEPT)
+    accept = _verb(verbs, "accept", "overrule, once, why a resource is refused: its data may be old", _ACCEPT)
     _instance(accept)
     accept.add_argument("resource", metavar="RESOURCE", help="the resource's name, as in failoverd.toml")
     _json(accept)
@@ -202,9 +202,11 @@ What came of it: failoverctl status
 
 _ACCEPT = """\
 For root and the members of the group failoverd. While the replication to the
-Primary was down, its writes did not come here: what was written in that time is
-lost for good if this copy is served. Prefer to bring the other node back. The
-history keeps who accepted it.
+Primary was down, or after DRBD had given up the connection to a node (StandAlone:
+split brain), that node's writes did not come here: what was written in that time
+is lost for good if this copy is served and kept. Prefer to bring the other node
+back. A split brain is accepted for one promotion. The history keeps who accepted
+it.
 """
 
 _CONFIG = """\

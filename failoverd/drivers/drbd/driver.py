@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from failoverd.core.model import Level, Observation, ResourceSpec, Verb
 from failoverd.drivers import DriverError, Refused, command
-from failoverd.drivers.drbd import follow, judge, openers
+from failoverd.drivers.drbd import follow, judge, openers, wording
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbdstate import look
@@ -69,12 +69,13 @@ class Drbd:
             return Observation(level=Level.STANDBY, detail=error.reason, obstacle=self._obstacle(None, error.reason))
         except DriverError as error:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
+        voted = await self._voted(view)
         memory = await self._remembered()
-        found = judge.obstacle(view, memory, memories.clock(), self._limits)
+        found = judge.obstacle(view, memory, memories.clock(), self._limits, voted=voted)
         return Observation(
             level=judge.level(view),
-            detail=judge.detail(view, memory),
-            alarm=judge.alarm(view),
+            detail=wording.detail(view, memory),
+            alarm=wording.alarm(view),
             obstacle=self._obstacle(view, found.reason if found is not None and not found.usual else ""),
         )
 
@@ -110,20 +111,18 @@ class Drbd:
         return tuple(shlex.join(argv) for argv in self._telling(verb))
 
     async def accept(self, by: str) -> str:
-        """Let data that was refused for its age be served; `by` is in the history."""
-        memory = memories.load(self.subject)
-        loss = memory.loss
-        if loss is None or loss.age is None:
-            raise DriverError(f"{self.subject}: nothing to accept, no activation was refused because of old data")
-        if not memories.save(self.subject, dataclasses.replace(memory, loss=None)):
+        """Let data be served that was refused because it may not be the newest; `by` is in the history."""
+        view = await self._read()
+        memory = self._remember(view)
+        after, what = memories.accepted(memory, view)
+        if not what:
+            why = "because of old data, or of a connection that DRBD has given up"
+            raise DriverError(f"{self.subject}: nothing to accept, no activation was refused {why}")
+        if not memories.save(self.subject, after):
             raise DriverError(f"{self.subject}: it cannot be remembered that this is accepted (see the log)")
         self._refusal = None
         follow.bell.ring(self.subject)
-        since = judge.at(loss.wall)
-        return (
-            f"{self.subject}: the data of this node, {loss.age:.0f} s old (not replicated from the Primary "
-            f"({loss.name}) since {since}), is accepted by {by}"
-        )
+        return f"{self.subject}: the data of this node, {what}, is accepted by {by}"
 
     async def _read(self) -> Resource:
         self._seen = await look.read(self.subject)
@@ -142,23 +141,33 @@ class Drbd:
             memories.save(self.subject, memory)
         return memory
 
-    async def _look(self, began: float) -> tuple[Resource, Memory]:
-        """What is there, and what is remembered of it, at an activation that was asked for at `began`."""
+    async def _voted(self, view: Resource) -> bool:
+        """Whether nobody can write without a quorum; asked only where DRBD has given up a connection."""
+        rules = await look.rules(self.subject) if view.nine and view.alone else None
+        return rules is not None and rules.quorum
+
+    def _remember(self, view: Resource) -> Memory:
+        """The memory with what was just seen."""
         now, wall = memories.clock(), time.time()
+        memory = memories.load(self.subject)
+        vouched = min(now, memories.heard(self.subject))
+        memory = memories.seen(memory, view, now, vouched=vouched, wall=wall)
+        memories.save(self.subject, memory)
+        return memory
+
+    async def _look(self, began: float) -> tuple[Resource, Memory, bool]:
+        """What is there, what is remembered of it, and `_voted`, at an activation that was asked for at `began`."""
         try:
             view = await self._read()
         except look.NotUp as error:
             raise self._refuse(error.reason) from error
-        memory = memories.load(self.subject)
-        vouched = min(now, memories.heard(self.subject))
-        memories.save(self.subject, memories.seen(memory, view, now, vouched=vouched, wall=wall))
+        self._remember(view)
+        voted = await self._voted(view)
         memory = await self._remembered()
-        loss = memories.stale(memory, began, self._limits.stale_after)
-        if loss is not None:  # from here on this is how old it was, however often it is asked for
-            loss = dataclasses.replace(loss, age=memories.age(loss, began))
-            memory = dataclasses.replace(memory, loss=loss)
-            memories.save(self.subject, memory)
-        return view, memory
+        refused = memories.refused(memory, view, began, self._limits.stale_after, voted=voted)
+        if refused != memory:
+            memories.save(self.subject, refused)
+        return view, refused, voted
 
     async def _promote(self, began: float, until: float) -> None:
         """Until it is Primary, or must not be, or `until` (monotonic) has come and what is in the way did not pass."""
@@ -166,8 +175,8 @@ class Drbd:
         denial: str | None = None
         while True:
             with follow.bell.listening(self.subject) as change:
-                view, memory = await self._look(began)
-                obstacle = judge.obstacle(view, memory, memories.clock(), self._limits, asked=began)
+                view, memory, voted = await self._look(began)
+                obstacle = judge.obstacle(view, memory, memories.clock(), self._limits, asked=began, voted=voted)
                 if obstacle is None and view.primary:
                     return
                 if obstacle is not None and not obstacle.passes:

@@ -18,12 +18,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from failoverd import log
-from failoverd.drivers.drbdstate.status import PRIMARY, Resource
+from failoverd.drivers.drbdstate.status import PRIMARY, Peer, Resource
 from failoverd.records import records
 
 _HEARD = "drbd.heard"
+_DAY = 24 * 3600
 _log = log.get("drbd")
 
 
@@ -49,12 +51,24 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """An activation was refused because these peers (their numbers) are StandAlone, and have been ever since.
+
+    `accepted`: an operator has the data of this node served all the same. That is over when it is Primary: whoever is
+    Primary after it may write what is not here.
+    """
+
+    peers: frozenset[int]
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What is remembered of one resource.
 
     `at`: when it was last seen. `up`: since when it is up with its disks, or was first seen so; None when it is not.
     `met`: the numbers of the peers that data was compared with since it is up. `primary`: number and name of the peer
-    that is connected and Primary. `loss`: it was, and has not been back.
+    that is connected and Primary. `loss`: it was, and has not been back. `split`: what was refused for it, or accepted.
     """
 
     at: float = 0.0
@@ -62,11 +76,18 @@ class Memory:
     met: frozenset[int] = frozenset()
     primary: tuple[int, str] | None = None
     loss: Loss | None = None
+    split: Split | None = None
 
 
 def clock() -> float:
     """Seconds of CLOCK_BOOTTIME."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def at(wall: float) -> str:
+    """A time of today as ``HH:MM:SS``, another with its date."""
+    day = "" if abs(time.time() - wall) < _DAY else "%Y-%m-%d "
+    return time.strftime(f"{day}%H:%M:%S", time.localtime(wall))
 
 
 def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, wall: float) -> Memory:
@@ -102,13 +123,52 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
         good = (p for p in view.peers if p.replicating and (p.id == loss.peer or p.role == PRIMARY))
         back = view.up_to_date and any(good)
         loss = None if back else dataclasses.replace(loss, quorate=loss.quorate and view.quorate)
+    split = memory.split
+    if split is not None and (view is None or view.primary or not split.peers <= {peer.id for peer in view.alone}):
+        split = None
     return Memory(
         at=now,
         up=None if view is None or not view.attached else now if memory.up is None else memory.up,
         met=(memory.met if view is not None else frozenset()) | {p.id for p in peers.values() if p.replicating},
         primary=primary,
         loss=loss,
+        split=split,
     )
+
+
+def apart(memory: Memory, view: Resource, *, voted: bool) -> tuple[Peer, ...]:
+    """The peers that may have data which is not here and never comes by itself; none where that is accepted.
+
+    `voted`: nobody can write without a quorum that others cannot have as well.
+    """
+    alone, split = view.alone, memory.split
+    accepted = split is not None and split.accepted and split.peers >= {peer.id for peer in alone}
+    return () if accepted or voted else alone
+
+
+def refused(memory: Memory, view: Resource, began: float, stale_after: float, *, voted: bool) -> Memory:
+    """The memory at an activation that began then: what it is refused for is what can be accepted, and nothing else."""
+    loss = stale(memory, began, stale_after)
+    if loss is not None:  # from here on this is how old it was, however often it is asked for
+        memory = dataclasses.replace(memory, loss=dataclasses.replace(loss, age=age(loss, began)))
+    peers = frozenset(peer.id for peer in apart(memory, view, voted=voted))
+    if peers and not view.primary:
+        memory = dataclasses.replace(memory, split=Split(peers=peers))
+    return memory
+
+
+def accepted(memory: Memory, view: Resource) -> tuple[Memory, str]:
+    """The memory when an operator overrules all that was refused, and what that is, in words; empty: nothing was."""
+    words = []
+    loss, split = memory.loss, memory.split
+    if loss is not None and loss.age is not None:
+        words.append(f"{loss.age:.0f} s old (not replicated from the Primary ({loss.name}) since {at(loss.wall)})")
+        loss = None
+    if split is not None and not split.accepted:
+        names = " and ".join(peer.name for peer in view.alone if peer.id in split.peers)
+        words.append(f"without what was written on {names} (StandAlone), for one promotion")
+        split = dataclasses.replace(split, accepted=True)
+    return dataclasses.replace(memory, loss=loss, split=split), ", and ".join(words)
 
 
 def age(loss: Loss, now: float) -> float:
@@ -142,6 +202,7 @@ def load(name: str) -> Memory:
             met=frozenset(kept["met"]),
             primary=None if kept["primary"] is None else (kept["primary"][0], kept["primary"][1]),
             loss=None if kept["loss"] is None else Loss(**kept["loss"]),
+            split=_split(kept.get("split")),
         )
     except (LookupError, TypeError, ValueError) as error:
         _log.error("what was remembered is garbled, and forgotten", resource=name, reason=repr(error))
@@ -150,8 +211,14 @@ def load(name: str) -> Memory:
 
 def save(name: str, memory: Memory) -> bool:
     """Whether it is remembered. What was remembered before is better than nothing: it may tell of a Primary."""
-    content = {**dataclasses.asdict(memory), "met": sorted(memory.met)}
+    split = memory.split and {"peers": sorted(memory.split.peers), "accepted": memory.split.accepted}
+    content = {**dataclasses.asdict(memory), "met": sorted(memory.met), "split": split}
     return records.write(f"drbd-{name}", content, keep_old=True)
+
+
+def _split(kept: Any) -> Split | None:
+    """As it was kept; an earlier version of failoverd kept none."""
+    return None if kept is None else Split(peers=frozenset(kept["peers"]), accepted=bool(kept["accepted"]))
 
 
 def names() -> frozenset[str]:

@@ -109,6 +109,14 @@ class Resource:
         return bool(self.volumes) and all(volume.disk in _WITH_DATA for volume in self.volumes)
 
     @property
+    def disks(self) -> str:
+        """The disk state, or the states by volume where they differ."""
+        states = {volume.disk for volume in self.volumes}
+        if len(states) <= 1:
+            return next(iter(states), "no volume")
+        return ", ".join(f"{volume.disk} (volume {volume.number})" for volume in self.volumes)
+
+    @property
     def primaries(self) -> tuple[Peer, ...]:
         """The peers that are connected and Primary."""
         return tuple(peer for peer in self.peers if peer.connected and peer.role == PRIMARY)
@@ -117,6 +125,11 @@ class Resource:
     def minors(self) -> frozenset[int]:
         """The numbers of its devices: ``/dev/drbdMINOR``."""
         return frozenset(volume.minor for volume in self.volumes)
+
+    @property
+    def alone(self) -> tuple[Peer, ...]:
+        """The peers that DRBD does not connect to by itself: not yet, or because it must not."""
+        return tuple(peer for peer in self.peers if peer.connection == STAND_ALONE)
 
     @property
     def quorate(self) -> bool:

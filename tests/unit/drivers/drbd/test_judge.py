@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.core.model import Level
-from failoverd.drivers.drbd import judge
+from failoverd.drivers.drbd import judge, wording
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory
 from failoverd.drivers.drbdstate import events
@@ -109,8 +109,8 @@ def test_a_primary_that_was_lost_a_moment_ago_may_be_back() -> None:
 
 
 def test_the_time_of_another_day_has_its_date() -> None:
-    assert judge.at(time.time() - 3600) == time.strftime("%H:%M:%S", time.localtime(time.time() - 3600))
-    assert judge.at(86400 * 400).startswith("1971-02-0")
+    assert memories.at(time.time() - 3600) == time.strftime("%H:%M:%S", time.localtime(time.time() - 3600))
+    assert memories.at(86400 * 400).startswith("1971-02-0")
 
 
 def test_what_is_nearer_at_hand_is_told_first() -> None:
@@ -216,12 +216,12 @@ def test_a_primary_is_asked_for_nothing_more_than_to_be_sound() -> None:
 def test_suspended(suspended: set[str], level: Level) -> None:
     view = replace(up(NINE / "primary-on-left", "left"), suspended=frozenset(suspended))
     assert judge.level(view) is level
-    assert f"suspended ({', '.join(sorted(suspended - {'user', 'fencing'} or suspended))}" in judge.detail(
+    assert f"suspended ({', '.join(sorted(suspended - {'user', 'fencing'} or suspended))}" in wording.detail(
         view, Memory()
     )
     standby = replace(up(NINE / "all-fine", "left"), suspended=frozenset(suspended))
     assert judge.level(standby) is Level.STANDBY
-    assert "I/O suspended" in judge.detail(standby, Memory())
+    assert "I/O suspended" in wording.detail(standby, Memory())
 
 
 def test_a_role_that_is_not_known_is_no_level() -> None:
@@ -232,4 +232,4 @@ def test_a_role_that_is_not_known_is_no_level() -> None:
 def test_a_primary_without_a_volume_is_not_active() -> None:
     view = replace(up(NINE / "primary-on-left", "left"), volumes=())
     assert judge.level(view) is Level.FAILED
-    assert judge.detail(view, Memory()).startswith("Primary, without a volume")
+    assert wording.detail(view, Memory()).startswith("Primary, without a volume")

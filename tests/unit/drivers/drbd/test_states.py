@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failoverd.core.model import Level
-from failoverd.drivers.drbd import judge
+from failoverd.drivers.drbd import judge, wording
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbdstate import events, status
 from failoverd.drivers.drbdstate.status import Garbled, Resource
@@ -129,8 +129,8 @@ def test_every_recorded_state(state: Path, words: str) -> None:
         if view is None:
             continue
         assert judge.level(view) is level, (node, name)
-        assert (judge.alarm(view) is not None) is alarm, (node, name)
-        assert judge.detail(view, Memory())
+        assert (wording.alarm(view) is not None) is alarm, (node, name)
+        assert wording.detail(view, Memory())
     assert not rest
 
 
@@ -141,11 +141,11 @@ def test_no_recorded_state_is_left_out() -> None:
 
 @pytest.mark.parametrize(("state", "node", "name", "words"), DETAILS)
 def test_details(state: Path, node: str, name: str, words: str) -> None:
-    assert words in judge.detail(up(state, node, name), Memory())
+    assert words in wording.detail(up(state, node, name), Memory())
 
 
 def test_the_alarm_names_the_peer_and_the_way_back() -> None:
-    alarm = judge.alarm(up(NINE / "left-rejoins-both-primary", "left"))
+    alarm = wording.alarm(up(NINE / "left-rejoins-both-primary", "left"))
     assert alarm is not None
     assert alarm.startswith("StandAlone towards right, center: split brain")
     assert "drbdadm connect vpn" in alarm
@@ -185,7 +185,7 @@ def test_suspended_by_an_operator_is_told_and_no_failure() -> None:
     view = status.parse(text, "vpn")
     assert view is not None
     assert judge.level(view) is Level.ACTIVE
-    assert "I/O suspended (user)" in judge.detail(view, Memory())
+    assert "I/O suspended (user)" in wording.detail(view, Memory())
     lost = status.parse(text.replace('"suspended-no-data": false', '"suspended-no-data": true'), "vpn")
     assert lost is not None
     assert judge.level(lost) is Level.FAILED
@@ -198,4 +198,4 @@ def test_a_volume_without_its_disk_is_enough_to_fail() -> None:
     view = events.parse(dump.replace("exists -", more), "vpn", lambda: {0: primary, 7: primary})
     assert view is not None
     assert judge.level(view) is Level.FAILED
-    assert "UpToDate (volume 0), Diskless (volume 1)" in judge.detail(view, Memory())
+    assert "UpToDate (volume 0), Diskless (volume 1)" in wording.detail(view, Memory())

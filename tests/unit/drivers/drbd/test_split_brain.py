@@ -1,0 +1,208 @@
+"""What becomes of data beside which another node may have written: DRBD has given up the connection."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from failoverd.drivers import DriverError, Refused
+from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbd.memory import Loss, Memory, Split
+from failoverd.drivers.drbdstate.status import Resource
+from failoverd.records import records
+from tests.unit.drivers.drbd.conftest import Clock
+from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, actions, make, refused
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight, up
+
+REASON = (
+    "DRBD has given up the connection to peer (StandAlone: split brain, or disconnected by hand), and what was written "
+    "there is not here; bring it back, or run: failoverctl accept VI_1 vpn-disk"
+)
+PRIMARY = (EIGHT / "split-brain/right.events2-now.txt").read_text().rstrip()
+SECONDARY = PRIMARY.replace("name:vpn role:Primary", "name:vpn role:Secondary")
+
+
+@pytest.fixture
+def split(fake: FakeDrbd) -> FakeDrbd:
+    """DRBD 8.4 after a split brain, as after a reboot: Secondary, UpToDate, StandAlone, and nothing is remembered."""
+    eight(EIGHT / "split-brain", "right")
+    fake.answer(EVENTS, SECONDARY)
+    fake.answer(PRIMARY_8)
+    return fake
+
+
+def becomes(fake: FakeDrbd, dump: str) -> None:
+    fake.forget(EVENTS)
+    fake.answer(EVENTS, dump)
+
+
+async def test_it_is_refused_in_words_and_shown_on_the_standby(split: FakeDrbd) -> None:
+    assert (await make().observe()).obstacle == REASON
+    assert await refused(make()) == REASON
+    assert actions(split) == []
+
+
+async def test_so_it_is_where_there_is_no_connection_any_more(split: FakeDrbd) -> None:
+    lines = [line for line in SECONDARY.splitlines() if "peer-node-id" not in line or "name:vpn" not in line]
+    becomes(split, "\n".join(lines))
+    assert await refused(make()) == REASON
+
+
+async def test_accepted_it_is_promoted_once(split: FakeDrbd) -> None:
+    driver = make()
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await driver.accept("root")
+    await refused(driver)
+    assert await driver.accept("root") == (
+        "vpn: the data of this node, without what was written on peer (StandAlone), for one promotion, "
+        "is accepted by root"
+    )
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await driver.accept("root")
+    assert (await driver.observe()).obstacle == ""
+    await driver.activate()
+    assert actions(split) == [PRIMARY_8]
+    becomes(split, PRIMARY)
+    await driver.activate()
+    becomes(split, SECONDARY)  # and the other side may have been Primary since
+    assert await refused(driver) == REASON
+    assert actions(split) == [PRIMARY_8]
+
+
+async def test_an_acceptance_survives_a_restart_of_the_daemon(split: FakeDrbd) -> None:
+    await refused(make())
+    await make().accept("root")
+    await make().activate()
+    assert actions(split) == [PRIMARY_8]
+
+
+async def test_an_acceptance_is_for_that_one_split_brain(split: FakeDrbd) -> None:
+    await refused(make())
+    await make().accept("root")
+    becomes(split, (EIGHT / "all-fine/right.events2-now.txt").read_text().rstrip())
+    await make().activate()  # mended meanwhile
+    becomes(split, SECONDARY)
+    assert await refused(make()) == REASON
+
+
+async def test_what_was_mended_before_it_was_accepted_is_not_accepted(split: FakeDrbd) -> None:
+    await refused(make())
+    becomes(split, SECONDARY.replace("connection:StandAlone", "connection:Connecting"))
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await make().accept("root")
+    becomes(split, SECONDARY)
+    assert await refused(make()) == REASON
+
+
+async def test_after_a_reboot_it_is_first_awaited_and_then_refused(split: FakeDrbd, clock: Clock) -> None:
+    driver = make(connect_grace=15)
+    with pytest.raises(Refused, match="just come up and not been connected to peer yet, and stays so"):
+        await driver.activate()
+    clock.now += 15
+    assert await refused(driver) == REASON
+    await driver.accept("root")
+    await driver.activate()
+    assert actions(split) == [PRIMARY_8]
+
+
+async def test_old_data_and_a_split_brain_are_accepted_together(split: FakeDrbd, clock: Clock) -> None:
+    loss = Loss(peer=0, name="left", since=clock.now - 62, noticed=clock.now - 62, wall=0)
+    memories.save("vpn", Memory(at=clock.now - 62, up=1, met=frozenset({0}), loss=loss))
+    driver = make()
+    assert (await refused(driver)).startswith("the data here is 62 s old")
+    said = await driver.accept("root")
+    assert "62 s old" in said
+    assert "without what was written on peer" in said
+    await driver.activate()
+    assert actions(split) == [PRIMARY_8]
+
+
+async def test_without_quorum_nine_refuses_as_well(fake: FakeDrbd) -> None:
+    fake.state(NINE / "left-rejoined-demoted-standalone", "left", "web")
+    fake.answer("show web", "resource web {\n}")
+    driver = make(resource="web")
+    assert "given up the connection to right (StandAlone" in (await driver.observe()).obstacle
+    assert "given up the connection to right (StandAlone" in await refused(driver)
+    assert actions(fake) == []
+
+
+def with_quorum(fake: FakeDrbd) -> None:
+    """A node that is sound: the other one was cut off while it was Primary, and has rejoined like that."""
+    told = (NINE / "left-rejoins-both-primary/right.status.json").read_text()
+    fake.answer("status --json vpn", told.replace('"role": "Primary"', '"role": "Secondary"'))
+    fake.answer(PRIMARY_9)
+
+
+async def test_who_has_quorum_has_nothing_to_fear_of_who_has_none(fake: FakeDrbd) -> None:
+    with_quorum(fake)
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    driver = make()
+    assert (await driver.observe()).obstacle == ""
+    await driver.activate()
+    assert actions(fake) == [PRIMARY_9]
+
+
+@pytest.mark.parametrize("quorum", ["off", "1", ""])
+async def test_a_quorum_that_is_none_or_not_known_proves_nothing(fake: FakeDrbd, quorum: str) -> None:
+    with_quorum(fake)
+    shown = (NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt").read_text()
+    fake.answer(SHOW, shown.replace("majority", quorum), code=0 if quorum else 10)
+    assert "given up the connection to left (StandAlone" in await refused(make())
+    assert actions(fake) == []
+
+
+async def test_without_the_quorum_that_it_needs_there_is_nothing_to_accept(fake: FakeDrbd) -> None:
+    told = (NINE / "left-rejoins-both-primary/left.status.json").read_text()
+    fake.answer("status --json vpn", told.replace('"role": "Primary"', '"role": "Secondary"'))
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    driver = make()
+    assert await refused(driver) == (
+        "no quorum: too few of the other nodes can be reached, and DRBD tries right and center no more (StandAlone); "
+        "drbdadm adjust vpn"
+    )
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await driver.accept("root")
+
+
+ALONE = up(EIGHT / "split-brain", "right")
+VIEWS = {
+    "alone": replace(ALONE, role="Secondary"),
+    "connecting": replace(ALONE, role="Secondary", peers=(replace(ALONE.peers[0], connection="Connecting"),)),
+    "connected": up(EIGHT / "all-fine", "right"),
+    "primary": ALONE,
+    "down": None,
+}
+
+
+@given(st.lists(st.sampled_from(sorted(VIEWS)), max_size=6))
+def test_an_acceptance_holds_while_nothing_but_that_is_seen(views: list[str]) -> None:
+    memory = Memory(at=1, up=1, split=Split(peers=frozenset({0}), accepted=True))
+    for now, name in enumerate(views, 2):
+        memory = memories.seen(memory, VIEWS[name], now, vouched=now, wall=now)
+    assert (memory.split is not None) is (set(views) <= {"alone"})
+
+
+def test_of_three_nodes_each_is_accepted_by_itself() -> None:
+    view: Resource = up(NINE / "left-rejoins-both-primary", "left")
+    right, center = (peer.id for peer in view.alone)
+    assert {peer.id for peer in memories.apart(Memory(), view, voted=False)} == {right, center}
+    both = Split(peers=frozenset({right, center}), accepted=True)
+    assert memories.apart(Memory(split=both), view, voted=False) == ()
+    one = replace(both, peers=frozenset({right}))
+    assert len(memories.apart(Memory(split=one), view, voted=False)) == 2
+    assert memories.apart(Memory(split=replace(both, accepted=False)), view, voted=False) == view.alone
+
+
+def test_what_an_earlier_version_kept_is_known_and_no_acceptance() -> None:
+    loss = Loss(peer=0, name="left", since=1, noticed=1, wall=1)
+    memories.save("vpn", Memory(at=1, up=1, loss=loss, split=Split(peers=frozenset({0}), accepted=True)))
+    assert memories.load("vpn").split == Split(peers=frozenset({0}), accepted=True)
+    file = records.directory / "drbd-vpn"
+    kept = json.loads(file.read_text())
+    del kept["split"]
+    file.write_text(json.dumps(kept))
+    assert memories.load("vpn") == Memory(at=1, up=1, loss=loss)
