@@ -59,6 +59,12 @@ class Peer:
         return self.name or f"uid {self.uid}"
 
 
+async def find_operators() -> None:
+    """Make known who may act, however long that takes."""
+    with suppress(TimeoutError):
+        await names.group.get(OPERATORS, patience=None)
+
+
 def peer(connection: socket.socket) -> Peer:
     """Who is at the other end of `connection`."""
     pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

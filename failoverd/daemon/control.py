@@ -22,13 +22,14 @@ from typing import Any
 from failoverd import log
 from failoverd.daemon import access
 from failoverd.daemon.access import Peer
+from failoverd.daemon.places import Places
 
 #: The version of the language spoken here.
 VERSION = 1
 
-#: The longest request (bytes), the most clients at once, seconds that a client may take to send a request or to
-#: take its reply, and seconds that a handler may take (less than failoverctl waits).
-LINE, CLIENTS, IDLE, DEADLINE = 64 * 1024, 64, 30.0, 4.0
+#: The longest request (bytes), seconds that a client may take to send its first request, another one, or to take a
+#: reply, and seconds that a handler may take (less than failoverctl waits).
+LINE, SILENT, IDLE, DEADLINE = 64 * 1024, 5.0, 30.0, 4.0
 
 #: Everybody may ask; who may act is decided for each request.
 MODE = 0o666
@@ -72,8 +73,8 @@ class Control:
         *,
         listening: socket.socket | None = None,
         deadline: float = DEADLINE,
+        silent: float = SILENT,
         idle: float = IDLE,
-        clients: int = CLIENTS,
     ) -> None:
         self._path = path
         self._verbs = {**reads, **acts}
@@ -81,8 +82,9 @@ class Control:
         self._socket = listening
         self._own = listening is None
         self._deadline = deadline
+        self._silent = silent
         self._idle = idle
-        self._limit = clients
+        self._places = Places()
         self._inode: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,6 +100,7 @@ class Control:
     def serve(self) -> None:
         """Answer from now on, at the socket that was taken."""
         if self._socket is not None:
+            self._spawn(access.find_operators())
             self._spawn(self._accept(self._socket))
 
     async def close(self) -> None:
@@ -127,15 +130,26 @@ class Control:
                 _log.warning("no client can be taken", reason=str(error))
                 await asyncio.sleep(1)
                 continue
-            if len(self._tasks) > self._limit:  # one of the tasks is this one
-                with connection, suppress(OSError):
-                    connection.send(_refusal("too many clients", f"at most {self._limit} at once; try again"))
+            try:
+                peer = access.peer(connection)
+            except OSError as error:
+                connection.close()
+                _log.debug("a client went at once", reason=str(error))
                 continue
-            self._spawn(self._serve(connection))
+            if (full := self._places.take(peer)) is not None:
+                with connection, suppress(OSError):
+                    connection.send(_refusal("too many clients", full))
+                continue
+            self._spawn(self._serve(connection, peer))
 
-    async def _serve(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: socket.socket, peer: Peer) -> None:
         try:
-            peer = access.peer(connection)
+            await self._served(connection, peer)
+        finally:
+            self._places.leave(peer)
+
+    async def _served(self, connection: socket.socket, peer: Peer) -> None:
+        try:
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE)
         except BaseException as error:
             connection.close()
@@ -153,9 +167,9 @@ class Control:
                 await writer.wait_closed()  # takes what a write failed with, which asyncio would report in the end
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
-        last = False
+        last, patience = False, self._silent
         while not last:
-            async with asyncio.timeout(self._idle):
+            async with asyncio.timeout(patience):
                 try:
                     line = await reader.readuntil(b"\n")
                 except asyncio.LimitOverrunError:
@@ -166,6 +180,7 @@ class Control:
                         return
                     last, line = True, b""
                     reply = _refusal("the request is not complete", "a request is one line that ends with a newline")
+            patience = self._idle
             if line:
                 reply = await self._answer(line, peer)
             writer.write(reply)
@@ -259,7 +274,7 @@ def _listen(path: Path) -> socket.socket:
         _clear(path)
         own.bind(str(path))
         path.chmod(MODE)
-        own.listen(CLIENTS)
+        own.listen()
     except OSError as error:
         own.close()
         hint = "give a shorter or a writable --runtime-dir"

@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 
 from failoverd.daemon.access import Peer
 from failoverd.daemon.control import LINE, Control, ControlError, Refused
+from failoverd.daemon.places import Places
 
 Answer = dict[str, Any]
 
@@ -201,10 +202,21 @@ async def test_half_a_line_ends_the_connection(client: Client) -> None:
 
 
 async def test_who_says_nothing_is_left(path: Path) -> None:
+    control = Control(path, VERBS, ACTS, silent=0.01)
+    control.take()
+    control.serve()
+    client = await connect(path)
+    assert await client.gone()
+    await client.close()
+    await control.close()
+
+
+async def test_who_says_nothing_more_is_left(path: Path) -> None:
     control = Control(path, VERBS, ACTS, idle=0.01)
     control.take()
     control.serve()
     client = await connect(path)
+    assert (await client.ask("status"))["ok"]
     assert await client.gone()
     await client.close()
     await control.close()
@@ -224,8 +236,39 @@ async def test_who_does_not_read_is_left(path: Path) -> None:
     await control.close()
 
 
-async def test_there_are_at_most_so_many_clients(path: Path) -> None:
-    control = Control(path, VERBS, ACTS, clients=2)
+CROWD = """
+import os, socket, sys
+os.setgroups([])
+os.setuid(65534)
+crowd = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+for one in crowd:
+    one.connect(sys.argv[1])
+print("here", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_a_crowd_of_strangers_keeps_nobody_else_out(path: Path) -> None:
+    for parent in path.parents[:-2]:
+        parent.chmod(0o755)
+    control = Control(path, VERBS, ACTS)
+    control.take()
+    control.serve()
+    crowd = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CROWD, str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert crowd.stdout is not None
+    assert await crowd.stdout.readline() == b"here\n"
+    client = await connect(path)
+    assert (await client.ask("act"))["ok"], "root is served"
+    await client.close()
+    await crowd.communicate(b"")
+    await control.close()
+
+
+async def test_who_finds_no_place_is_told_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = Control(path, VERBS, ACTS)
+    monkeypatch.setattr(control, "_places", Places(clients=2, kept=1))
     control.take()
     control.serve()
     first, second = await connect(path), await connect(path)
