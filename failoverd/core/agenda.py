@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from failoverd.core import guards
+from failoverd.core import guards, planner
 from failoverd.core.model import InstanceState, Target
 
 
@@ -16,8 +16,8 @@ def due(instance: InstanceState, now: float) -> float:
     times = [instance.next_check]
     if guards.vip_problem(instance) is not None:
         times.append(instance.vip_deadline)
-    if instance.released and instance.spec.take_back_after is not None:
-        times.append(instance.released_at + instance.spec.take_back_after)
+    if instance.released:
+        times += [instance.released_at + guards.HEARD, planner.take_back_at(instance)]
     for resource in instance.resources.values():
         times.append(resource.not_before)
         if resource.step is not None:

@@ -188,6 +188,7 @@ class Matter(enum.Enum):
     ESCALATED = "escalated"  # a resource would not deactivate, by no means
     DRIFT = "drift"  # a resource was not as it was left
     DOUBLE_MASTER = "double-master"  # the VIP is here, and should not be; or it was on two nodes
+    PARTIAL = "partial"  # active, but without what may fail
     RELEASED = "released"  # mastership was given away
     ATTENTION = "attention"  # all is where it should be, and something was odd
 
@@ -201,20 +202,4 @@ class Alarm:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
-    """Let keepalived know: give mastership of the instance away (True), or compete for it again (False)."""
-
-    instance: str
-    release: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reboot:
-    """End whatever still runs here by a reboot: a resource that must not be active could not be stopped."""
-
-    instance: str
-    reason: str
-
-
-Effect = RunStep | Observe | FindTruth | TransitionStarted | TransitionEnded | Alarm | Track | Reboot
+Effect = RunStep | Observe | FindTruth | TransitionStarted | TransitionEnded | Alarm

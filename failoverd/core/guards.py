@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from failoverd.core.model import InstanceState, Keepalived, Target
 
+#: Seconds in which keepalived hears of a track file that has changed, and lets go.
+HEARD = 2.0
+
 
 def vip_missing(instance: InstanceState) -> str | None:
     """ACTIVE is refused while a VIP is not usable on its interface."""
@@ -44,11 +47,18 @@ def deaf(instance: InstanceState) -> str | None:
     return None
 
 
-def released(instance: InstanceState) -> str | None:
+def released(instance: InstanceState, now: float) -> str | None:
     """ACTIVE is refused to who has given mastership away, until it is taken back."""
     if not instance.released:
         return None
-    return f"mastership was given away: {instance.released}; failoverctl reset {instance.spec.name} takes it back"
+    name = instance.spec.name
+    if instance.target is Target.ACTIVE and now >= instance.released_at + HEARD:
+        file = f"/run/failoverd/track/{name.replace('/', '%2f')}"
+        return (
+            f"mastership cannot be given away: {instance.released}; keepalived still says MASTER, does keepalived.conf "
+            f"watch {file} (track_file)? What failed is tried again here"
+        )
+    return f"mastership was given away: {instance.released}; failoverctl reset {name} takes it back"
 
 
 def left_behind(instance: InstanceState) -> str | None:

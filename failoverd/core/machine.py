@@ -9,7 +9,9 @@ The rules, in plain sentences:
 4. The planner names the steps that can run now; each outcome comes back as an event, and the plan is made again.
 5. What was observed is believed, never an exit code. A step that ended where it should is done, however it ended.
 6. A step that did not is tried again `retries` times, with backoff; then the resource has given up. One that was
-   refused is tried again when what is in its way has changed. What has given up may give mastership away.
+   refused is tried again when what is in its way has changed. What has given up is tried again at a slow and slower
+   pace, and when something about it changes; it may give mastership away. Where keepalived does not let go, or when a
+   time has passed and the node is a sound standby, mastership is taken back; each time it takes longer.
 7. A step in flight is always awaited; what a later event wants is done after it, never on top of it.
 8. Whenever something looks wrong, keepalived's truth is asked for; an answer older than its last word is void.
 9. A start has no rules of its own: keepalived's property, or its last word, is obeyed as if it had come just now.
@@ -28,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from failoverd.core import guards, outcomes
+from failoverd.core import guards, outcomes, planner
 from failoverd.core.events import (
     Effect,
     Event,
@@ -185,8 +187,7 @@ def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) 
 def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
     turn.cause = event.cause
     turn.ask(instance)
-    if instance.released:
-        instance = take_back(turn, instance)
+    instance = replace(take_back(instance), releases=0)
     resources = {name: turn.look(instance, name, r) for name, r in unconfirmed(instance).resources.items()}
     return replace(instance, resources=resources, alarm="")
 
@@ -198,7 +199,9 @@ def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
 
 
 def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
-    resources = {name: outcomes.overdue(turn, instance, r) for name, r in instance.resources.items()}
+    resources = {
+        name: outcomes.renewed(turn, outcomes.overdue(turn, instance, r)) for name, r in instance.resources.items()
+    }
     instance = replace(instance, resources=resources)
     if turn.now < instance.next_check:
         return instance
@@ -212,12 +215,11 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
 
 
 def _may_take_back(turn: Turn, instance: InstanceState) -> bool:
-    """The configured time has passed, the node is a sound standby, and no activation would be refused."""
-    after = instance.spec.take_back_after
-    if not instance.released or after is None or turn.now < instance.released_at + after:
+    """Its time has passed, the node is a sound standby, and no activation would be refused."""
+    if not instance.released or turn.now < planner.take_back_at(instance) or guards.deaf(instance) is not None:
         return False
     sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in instance.resources.values())
-    return sound and instance.phase is Phase.STANDBY
+    return sound and instance.phase in (Phase.STANDBY, Phase.REFUSED)
 
 
 Rule = Callable[[Turn, InstanceState, Any], InstanceState]
@@ -263,7 +265,7 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
     for name in turn.urgent():
         instance = settle(turn, turn.take(name))
         if _may_take_back(turn, instance):
-            instance = settle(turn, take_back(turn, instance))
+            instance = settle(turn, take_back(instance))
         turn.put(name, instance)
     return turn.ended(), tuple(turn.effects)
 

@@ -96,8 +96,10 @@ class Ending(enum.Enum):
     """How a transition ended."""
 
     ACTIVE = "active"
+    PARTIAL = "partial"  # active, but without what may fail
     STANDBY = "standby"
     REFUSED = "refused"
+    RELEASED = "released"  # mastership was given away
     FAILED = "failed"
     OVERTAKEN = "overtaken"  # a later event came before it had settled
 
@@ -111,7 +113,7 @@ class OnFailure(enum.Enum):
 
 
 class OnRefused(enum.Enum):
-    """What a resource whose activation is refused means for mastership."""
+    """What a refusal, of an instance or of one of its resources, means for mastership."""
 
     HOLD = "hold"
     RELEASE = "release"  # give mastership away
@@ -182,13 +184,15 @@ class ResourceSpec:
 class InstanceSpec:
     """One instance: its addresses, how long (s) to wait for them after MASTER, and its resources by name.
 
-    `take_back_after`: seconds after which mastership that was given away is taken back; None: an operator does.
+    `on_refused`: what it means for mastership that they did not come. `take_back_after`: seconds after which mastership
+    that was given away is taken back, by a sound standby; None: an operator does.
     """
 
     name: str
     vips: tuple[Vip, ...] = ()
     vip_timeout: float = 5.0
-    take_back_after: float | None = None
+    on_refused: OnRefused = OnRefused.HOLD
+    take_back_after: float | None = 60.0
     resources: Mapping[str, ResourceSpec] = field(default_factory=dict)
 
 
@@ -228,10 +232,12 @@ class ResourceState:
     """What is known of one resource, and what is being done about it.
 
     `confirmed`: the level was observed since this transition began, so the plan may build on it.
-    `attempts`: failed steps in the present direction; `not_before`: when the next may start.
-    `failure`: why the last step in the present direction failed, empty when none did. `given_up`: no further
-    step is tried in the present direction; `refused`: because it would not be safe, as long as that is so.
-    `ended`: when it ended by itself, while it should have been active.
+    `attempts`: failed steps in the present direction; `not_before`: when the next may start, infinity: when somebody
+    says so. `failure`: why the last step in the present direction failed, and `failed_at` when; empty when none did.
+    `given_up`: nothing waits for a further step in the present direction; `refused`: because it would not be safe, as
+    long as that is so. `ended`: when it ended by itself, while it should have been active. `maybe_active`: it was seen
+    active, or its activation began, since it was last seen at standby. `unstoppable`: all the same its deactivation
+    gave up, whatever was tried.
     """
 
     spec: ResourceSpec
@@ -243,9 +249,12 @@ class ResourceState:
     attempts: int = 0
     not_before: float = 0.0
     failure: str = ""
+    failed_at: float = 0.0
     given_up: bool = False
     refused: bool = False
     ended: tuple[float, ...] = ()
+    maybe_active: bool = False
+    unstoppable: bool = False
 
     @property
     def overdue(self) -> bool:
@@ -268,7 +277,8 @@ class InstanceState:
     followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
     when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
     the target. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
-    `released`: why mastership was given away, empty when it was not; `released_at`: when. `crowded`: a step of it
+    `released`: why mastership was given away, empty when it was not; `released_at`: when; `releases`: how often in a
+    row. `crowded`: a step of it
     waits for others to end, because the node has no room for it.
     """
 
@@ -289,6 +299,7 @@ class InstanceState:
     alarm: str = ""
     released: str = ""
     released_at: float = 0.0
+    releases: int = 0
     transition: int | None = None
     crowded: bool = False
 
@@ -296,6 +307,23 @@ class InstanceState:
     def void(self) -> bool:
         """No word of keepalived binds: it is a standby until keepalived speaks. To be remembered over a restart."""
         return self.vrrp is None and self.target is Target.STANDBY
+
+    @property
+    def unstoppable(self) -> str:
+        """Why the machine is to be rebooted: what must not be active could not be stopped. Empty when it is not."""
+        reasons = (
+            f"{name} cannot be stopped: {r.failure}"
+            for name, r in self.resources.items()
+            if self.direction is Target.STANDBY and r.unstoppable and r.spec.escalation is Escalation.REBOOT
+        )
+        return "; ".join(reasons)
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """The resources without which it is active."""
+        if self.phase is not Phase.ACTIVE:
+            return ()
+        return tuple(name for name, r in self.resources.items() if r.seen.level is not Level.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,7 +347,7 @@ class State:
     """The node. The `next_` numbers are not used yet.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
-    have ended. `released`: instances whose mastership an earlier daemon gave away.
+    have ended. `released`: instances whose mastership an earlier daemon gave away, before the first configuration.
     """
 
     config: Config

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from failoverd.core import planner
-from failoverd.core.events import Matter, Reboot, ResourceObserved, StepEnded
+from failoverd.core.events import Matter, ResourceObserved, StepEnded
 from failoverd.core.model import (
-    Escalation,
     InstanceState,
     Level,
     Observation,
@@ -40,6 +40,8 @@ def observed(turn: Turn, instance: InstanceState, event: ResourceObserved) -> In
             resource = _ended_by_itself(turn, resource)
         elif resource.refused and resource.seen.obstacle != before.seen.obstacle:
             resource = replace(resource, given_up=False, refused=False, failure="")
+    if resource.seen != before.seen:
+        resource = _sooner(turn, resource)
     return _with(instance, event.resource, resource)
 
 
@@ -57,8 +59,8 @@ def ended(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceStat
     direction = Target.ACTIVE if step.verb is planner.VERB[Target.ACTIVE] else Target.STANDBY
     if direction is instance.direction and event.seen.level is not planner.GOAL[direction]:
         resource = _failed(turn, resource, event)
-        if resource.given_up:
-            _escalate(turn, instance, resource)
+        if resource.given_up and direction is Target.STANDBY and event.outcome is not Outcome.NOT_STARTED:
+            resource = replace(resource, unstoppable=resource.maybe_active)
     return _with(instance, event.resource, resource)
 
 
@@ -66,9 +68,8 @@ def overdue(turn: Turn, instance: InstanceState, resource: ResourceState) -> Res
     """Where a step or a look has passed its deadline without a word, that is what came of it."""
     if resource.step is not None and not resource.overdue and turn.now >= resource.step.deadline:
         step = replace(resource.step, overdue=True)
-        resource = replace(resource, step=step, given_up=True, failure=f"its {step.verb.value} step never came back")
-        _escalate(turn, instance, resource)
-        return resource
+        failure = f"its {step.verb.value} step never came back"
+        return replace(resource, step=step, given_up=True, not_before=math.inf, failure=failure)
     if resource.look is not None and turn.now >= resource.look.deadline:
         turn.cause = f"looking at {resource.spec.name} took too long"
         seen = Observation(level=Level.UNKNOWN, detail="looking at it took too long")
@@ -78,7 +79,15 @@ def overdue(turn: Turn, instance: InstanceState, resource: ResourceState) -> Res
 
 def _seen(turn: Turn, resource: ResourceState, seen: Observation, direction: Target | None) -> ResourceState:
     since = resource.since if seen.level is resource.seen.level else turn.now
-    resource = replace(resource, seen=seen, since=since, confirmed=True)
+    maybe_active = seen.level in (Level.ACTIVE, Level.FAILED) or (resource.maybe_active and seen.level is Level.UNKNOWN)
+    resource = replace(
+        resource,
+        seen=seen,
+        since=since,
+        confirmed=True,
+        maybe_active=maybe_active,
+        unstoppable=resource.unstoppable and maybe_active,
+    )
     if direction is not None and seen.level is planner.GOAL[direction]:
         return replace(resource, attempts=0, not_before=0.0, failure="", given_up=False, refused=False)
     return resource
@@ -92,14 +101,24 @@ def _ended_by_itself(turn: Turn, resource: ResourceState) -> ResourceState:
     if len(ended) <= restart.max:
         return replace(resource, ended=ended)
     failure = f"ended by itself {len(ended)} times within {restart.within:g} s, and is not started again"
-    return replace(resource, ended=ended, given_up=True, failure=failure)
+    not_before = turn.now + restart.within
+    return replace(resource, ended=ended, given_up=True, failure=failure, not_before=not_before)
 
 
-def _escalate(turn: Turn, instance: InstanceState, resource: ResourceState) -> None:
-    """It has given up: where it was to be stopped, and may still be active, its escalation is due."""
-    if instance.direction is Target.STANDBY and resource.spec.escalation is Escalation.REBOOT:
-        reason = f"{resource.spec.name} cannot be stopped: {resource.failure}"
-        turn.effects.append(Reboot(instance=instance.spec.name, reason=reason))
+def renewed(turn: Turn, resource: ResourceState) -> ResourceState:
+    """What has given up is tried again now and then, for as long as it is wanted."""
+    if not resource.given_up or resource.refused or resource.overdue or turn.now < resource.not_before:
+        return resource
+    turn.cause = f"{resource.spec.name} had given up, and is tried again"
+    return replace(resource, given_up=False)
+
+
+def _sooner(turn: Turn, resource: ResourceState) -> ResourceState:
+    """Something about it has changed: what has failed may succeed now, though not at once again and again."""
+    if not resource.attempts or math.isinf(resource.not_before):
+        return resource
+    at = max(turn.now, resource.failed_at + planner.FIRST_PAUSE)
+    return renewed(turn, replace(resource, not_before=min(resource.not_before, at)))
 
 
 def _failed(turn: Turn, resource: ResourceState, event: StepEnded) -> ResourceState:
@@ -108,9 +127,12 @@ def _failed(turn: Turn, resource: ResourceState, event: StepEnded) -> ResourceSt
     attempts = resource.attempts + 1
     seen = f"observed {event.seen.level.value}" + (f" ({event.seen.detail})" if event.seen.detail else "")
     reason = f"{event.reason}; {seen}" if event.reason else seen
-    resource = replace(resource, attempts=attempts, failure=reason)
-    if event.outcome is Outcome.HUNG or attempts > resource.spec.retries:
-        return replace(resource, given_up=True)
+    resource = replace(resource, attempts=attempts, failure=reason, failed_at=turn.now)
+    if event.outcome is Outcome.HUNG:  # its tool may still be at work
+        return replace(resource, given_up=True, not_before=math.inf)
+    if attempts > resource.spec.retries:
+        not_before = turn.now + planner.pause(attempts - resource.spec.retries)
+        return replace(resource, given_up=True, not_before=not_before)
     return replace(resource, not_before=turn.now + planner.backoff(resource.spec, attempts))
 
 

@@ -10,11 +10,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from failoverd.core.model import (
     InstanceSpec,
+    InstanceState,
     Level,
     OnFailure,
     ResourceSpec,
@@ -25,6 +27,13 @@ from failoverd.core.model import (
 
 #: Longest pause between two attempts, in seconds.
 LONGEST_BACKOFF = 30.0
+
+#: Seconds until what has given up is tried again: each pause is twice the one before, up to the longest.
+FIRST_PAUSE = 10.0
+LONGEST_PAUSE = 300.0
+
+#: Longest time (s) that mastership stays given away where it is to be taken back, however often it was in a row.
+LONGEST_RELEASE = 3600.0
 
 GOAL = {Target.ACTIVE: Level.ACTIVE, Target.STANDBY: Level.STANDBY}
 VERB = {Target.ACTIVE: Verb.ACTIVATE, Target.STANDBY: Verb.DEACTIVATE}
@@ -44,6 +53,25 @@ def before(resources: Mapping[str, ResourceSpec], direction: Target) -> dict[str
 def backoff(spec: ResourceSpec, attempts: int) -> float:
     """Seconds to wait after the `attempts`-th failure."""
     return min(spec.backoff * 2.0 ** (attempts - 1), LONGEST_BACKOFF)
+
+
+def pause(times: int) -> float:
+    """Seconds until what has given up `times` times in a row is tried again."""
+    return min(FIRST_PAUSE * 2.0 ** min(times - 1, 10), LONGEST_PAUSE)
+
+
+def take_back_at(instance: InstanceState) -> float:
+    """When mastership that was given away may be taken back, at the earliest; infinity: when an operator does.
+
+    A node that fails again and again leaves it to the others for longer each time. Where keepalived did not let go,
+    nobody else serves: that is a retry like any other.
+    """
+    if instance.target is Target.ACTIVE:
+        return instance.released_at + pause(instance.releases)
+    after = instance.spec.take_back_after
+    if after is None:
+        return math.inf
+    return instance.released_at + max(after, min(after * 2.0 ** min(instance.releases - 1, 10), LONGEST_RELEASE))
 
 
 def stopped(resources: Mapping[str, ResourceState], direction: Target) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from failoverd.core import guards, planner
-from failoverd.core.events import Matter, Track
+from failoverd.core.events import Matter
 from failoverd.core.model import (
     Ending,
     InstanceState,
@@ -14,7 +14,9 @@ from failoverd.core.model import (
     OnFailure,
     OnRefused,
     Phase,
+    ResourceState,
     Target,
+    Verb,
 )
 from failoverd.core.turn import Turn
 
@@ -39,6 +41,7 @@ def unconfirmed(instance: InstanceState) -> InstanceState:
                 failure=r.failure if r.overdue else "",
                 given_up=r.overdue,
                 refused=False,
+                unstoppable=False,
                 ended=(),
             )
             for name, r in instance.resources.items()
@@ -50,19 +53,21 @@ def unconfirmed(instance: InstanceState) -> InstanceState:
 class _Course:
     """Where to go. `hold`: nothing starts and nothing is undone, for a VIP that is missing or cannot be seen.
 
-    `refusal`: why not ACTIVE. `overdue`: the time that the hold may take is up.
+    `refusal`: why not ACTIVE; `missing`: it is that this VIP is not here. `overdue`: the time that the VIPs may take
+    is up.
     """
 
     direction: Target | None
     hold: bool = False
     refusal: str | None = None
+    missing: str | None = None
     overdue: bool = False
 
 
 def _course(instance: InstanceState, now: float) -> _Course:
     if instance.target is not Target.ACTIVE:
         return _Course(direction=instance.target)
-    refusal = guards.left_behind(instance) or guards.deaf(instance) or guards.released(instance)
+    refusal = guards.left_behind(instance) or guards.deaf(instance) or guards.released(instance, now)
     if refusal is not None:
         return _Course(direction=Target.STANDBY, refusal=refusal)
     missing = guards.vip_missing(instance)
@@ -72,7 +77,9 @@ def _course(instance: InstanceState, now: float) -> _Course:
     unseen = all(present is not False for present in instance.vips.values())
     if not overdue or (unseen and instance.direction is not Target.STANDBY):
         return _Course(direction=instance.direction, hold=True, refusal=missing, overdue=overdue)
-    return _Course(direction=Target.STANDBY, refusal=f"MASTER, but {missing}")
+    return _Course(
+        direction=Target.STANDBY, refusal=f"MASTER, but {missing}", missing=None if unseen else missing, overdue=True
+    )
 
 
 def settle(turn: Turn, instance: InstanceState) -> InstanceState:
@@ -99,7 +106,9 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
             turn.alarm(instance, _matter(instance, phase, course, left_behind), alarm)
         instance = replace(instance, alarm=alarm)
         if instance.transition is not None:
-            instance = turn.end(instance, _ENDING[phase], alarm)
+            instance = turn.end(instance, _ending(instance, phase), alarm)
+            if phase is Phase.ACTIVE:
+                instance = replace(instance, releases=0)
     return _at(turn, replace(instance, reason=reason), phase)
 
 
@@ -108,30 +117,39 @@ def _steer(turn: Turn, instance: InstanceState) -> tuple[InstanceState, _Course]
     course = _course(instance, turn.now)
     if not course.hold and course.direction is not instance.direction:
         instance = replace(unconfirmed(instance), direction=course.direction)
-    away = _give_away(turn, instance)
+    away = _give_away(turn, instance, course)
     return (instance, course) if away is instance else _steer(turn, away)
 
 
-def _give_away(turn: Turn, instance: InstanceState) -> InstanceState:
-    """Where a resource has given up that says so, another node shall try."""
-    if instance.released or instance.target is not Target.ACTIVE or instance.direction is not Target.ACTIVE:
+def _give_away(turn: Turn, instance: InstanceState, course: _Course) -> InstanceState:
+    """Where the VIPs did not come, or a resource has given up, that says so: another node shall try."""
+    if instance.released or instance.target is not Target.ACTIVE:
         return instance
     reasons = [
         f"{name}: {r.failure}"
         for name, r in instance.resources.items()
-        if r.given_up
+        if instance.direction is Target.ACTIVE
+        and r.given_up
         and (r.spec.on_refused is OnRefused.RELEASE if r.refused else r.spec.on_failure is OnFailure.RELEASE)
     ]
+    if course.missing and course.overdue and instance.spec.on_refused is OnRefused.RELEASE:
+        reasons.append(course.missing)
     if not reasons:
         return instance
-    turn.effects.append(Track(instance=instance.spec.name, release=True))
-    return replace(instance, released="; ".join(reasons), released_at=turn.now)
+    return replace(instance, released="; ".join(reasons), released_at=turn.now, releases=instance.releases + 1)
 
 
-def take_back(turn: Turn, instance: InstanceState) -> InstanceState:
+def take_back(instance: InstanceState) -> InstanceState:
     """Compete for mastership again."""
-    turn.effects.append(Track(instance=instance.spec.name, release=False))
     return replace(instance, released="")
+
+
+def _ending(instance: InstanceState, phase: Phase) -> Ending:
+    if phase is Phase.REFUSED and instance.released:
+        return Ending.RELEASED
+    if phase is Phase.ACTIVE and any(r.given_up for r in instance.resources.values()):
+        return Ending.PARTIAL
+    return _ENDING[phase]
 
 
 def _matter(instance: InstanceState, phase: Phase, course: _Course, left_behind: str | None) -> Matter:
@@ -141,8 +159,16 @@ def _matter(instance: InstanceState, phase: Phase, course: _Course, left_behind:
     if instance.released and phase is not Phase.FAILED:
         return Matter.RELEASED
     if phase is Phase.FAILED:
-        return Matter.ESCALATED if course.direction is Target.STANDBY else Matter.FAILED
+        return Matter.ESCALATED if course.direction is Target.STANDBY and not _activating(instance) else Matter.FAILED
+    if phase is Phase.ACTIVE and any(r.given_up for r in instance.resources.values()):
+        return Matter.PARTIAL
     return Matter.REFUSED if phase is Phase.REFUSED else Matter.ATTENTION
+
+
+def _activating(instance: InstanceState) -> bool:
+    """All that keeps it from being a standby are activations that never came back."""
+    left = [r for r in instance.resources.values() if not r.rests_at(Level.STANDBY)]
+    return all(r.overdue and r.step is not None and r.step.verb is Verb.ACTIVATE for r in left)
 
 
 def _at(turn: Turn, instance: InstanceState, phase: Phase) -> InstanceState:
@@ -199,20 +225,24 @@ def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceSta
     return replace(instance, resources=resources, crowded=len(ready) > turn.room)
 
 
+def _attempt(resource: ResourceState) -> str:
+    """Which attempt is under way, after the first has failed; empty when none is."""
+    attempt, tries = resource.attempts + 1, resource.spec.retries + 1
+    if resource.given_up:
+        return ""
+    return f" (attempt {attempt} of {tries})" if attempt <= tries else " (tried again)"
+
+
 def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, str]:
     """One line for `status`, and what of it must be acted on once it has settled (empty when all is well)."""
-    failures = "; ".join(
-        f"{name}: {r.failure}" + ("" if r.given_up else f" (attempt {r.attempts + 1} of {r.spec.retries + 1})")
-        for name, r in instance.resources.items()
-        if r.failure
-    )
+    failures = "; ".join(f"{name}: {r.failure}{_attempt(r)}" for name, r in instance.resources.items() if r.failure)
     if course.hold:
         return f"waiting: {course.refusal}", str(course.refusal) if course.overdue else instance.alarm
     left = away = gone = None
     if instance.target is not Target.ACTIVE:
         overdue = instance.target is Target.STANDBY and turn.now >= instance.vip_deadline
         left = guards.left_behind(instance) or (guards.vip_left(instance) if overdue else None)
-        away = guards.released(instance)
+        away = guards.released(instance, turn.now)
         gone = guards.deaf(instance) if instance.void and left is None else None
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
     problems = [course.refusal, failures, left and said + left, gone, away]

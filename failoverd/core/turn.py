@@ -132,12 +132,14 @@ class Turn:
             )
         )
         step = Step(id=number, verb=verb, deadline=self.now + timeout + LATE)
-        return replace(resource, step=step, look=None, confirmed=False)
+        maybe_active = resource.maybe_active or towards is Target.ACTIVE
+        return replace(resource, step=step, look=None, confirmed=False, maybe_active=maybe_active)
 
     def begin(self, instance: InstanceState, target: Target, cause: str) -> InstanceState:
         """Open a transition; one that is open has been overtaken."""
         if instance.transition is not None:
-            self.end(instance, Ending.OVERTAKEN, cause)
+            ending = Ending.RELEASED if instance.released else Ending.OVERTAKEN
+            self.end(instance, ending, instance.released or cause)
         number = self.state.next_transition
         self.state = replace(self.state, next_transition=number + 1)
         name = instance.spec.name

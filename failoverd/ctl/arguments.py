@@ -170,7 +170,9 @@ The exit status is 0 whatever the phases are; programs read --json.
 _HISTORY = """\
 A transition is everything that follows one change of target. Outcomes:
   active, standby        it got there
+  partial                active, but without what may fail
   refused, failed        it did not; the last column says why
+  released               mastership was given away
   overtaken              a later event came before it had settled
   interrupted            failoverd ended in its middle
   running                it is under way

@@ -14,6 +14,7 @@ _TONES = {
     "active": Tone.GOOD,
     "standby": Tone.GOOD,
     "running": Tone.BUSY,
+    "partial": Tone.BUSY,
     "overtaken": Tone.BUSY,
     "interrupted": Tone.BUSY,
 }

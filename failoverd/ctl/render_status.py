@@ -57,9 +57,10 @@ def _instance(name: str, instance: Mapping[str, Any], now: datetime) -> Block:
     tone = Tone.BAD if _wrong(instance) else _PHASES.get(phase, Tone.BAD)
     said = instance.get("vrrp_state") or "nothing"
     doubt = Tone.PLAIN if said in ("MASTER", "BACKUP") else Tone.BUSY
+    lacks = ", ".join(map(str, instance.get("degraded") or ()))
     title = (
         Cell(name, Tone.STRONG),
-        Cell(phase.upper(), tone),
+        Cell(phase.upper() + (f", WITHOUT {lacks}" if lacks else ""), tone),
         Cell(when.age(instance.get("since"), now), Tone.FAINT),
         Cell(f"(keepalived says {said}, target {instance.get('target') or 'none'})", doubt),
     )
@@ -110,7 +111,7 @@ def _resource(instance: Mapping[str, Any], name: str, resource: Mapping[str, Any
 
 
 def _wrong(instance: Mapping[str, Any]) -> bool:
-    if instance.get("phase") not in _PHASES or instance.get("released"):
+    if instance.get("phase") not in _PHASES or instance.get("released") or instance.get("degraded"):
         return True
     vips, resources = instance.get("vips") or (), (instance.get("resources") or {}).values()
     return any(_vip_wrong(instance, vip) is not None for vip in vips) or any(

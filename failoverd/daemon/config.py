@@ -202,7 +202,8 @@ class _Instance:
             name=self.name,
             vips=vips,
             vip_timeout=options.vip_timeout,
-            take_back_after=options.take_back_after,
+            on_refused=OnRefused(options.on_refused),
+            take_back_after=options.take_back_after or None,
             resources=specs,
         )
         return spec, {name: own[name] for name in here}

@@ -17,6 +17,7 @@ MATTER = {
     Matter.ESCALATED: "acc1edde8c3b4af6af9483b2ceb00564",
     Matter.DRIFT: "04fe90e0694f4aa0a1e7041001c3d796",
     Matter.DOUBLE_MASTER: "6abf19801e00404d9f2c804f028190cc",
+    Matter.PARTIAL: "2c9d3a4b6c0e4f5d8b7a1e90f3d2c5a8",
     Matter.RELEASED: "cf783ae8691649fe95292cc9a0c22c57",
     Matter.ATTENTION: "f6df8140b7e54ac88debeb6a72fa1162",
 }

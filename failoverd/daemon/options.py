@@ -37,10 +37,16 @@ class InstanceOptions:
     )
     interface: str | None = option("the interface of the VIPs that name none", default=None)
     vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
-    take_back_after: float | None = option(
-        "when mastership that was released is taken back, if all is well; without it, at `failoverctl reset`",
-        default=None,
+    on_refused: str = option(
+        "when the VIPs do not come though keepalived says MASTER: hold mastership, or release it to another node",
+        default="hold",
+        enum=["hold", "release"],
+    )
+    take_back_after: float = option(
+        "when a sound standby takes back mastership that it released, at the earliest; 0: `failoverctl reset` does",
+        default=60.0,
         unit="seconds",
+        minimum=0,
     )
 
 

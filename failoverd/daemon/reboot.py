@@ -19,19 +19,29 @@ TRIGGER = Path("/proc/sysrq-trigger")
 _log = log.get("reboot")
 
 
-def reboot(reason: str, *, trigger: Path = TRIGGER) -> threading.Thread | None:
-    """Reboot this machine, in a thread of its own: nothing waits for a disk.
+class Reboot:
+    """A reboot of this machine, for as long as somebody wants it; `trigger` is a file.
 
-    None where it has only just booted: it would do nothing else for ever.
+    A machine that has only just booted is not rebooted yet: it would do nothing else for ever.
     """
-    if boot.recent():
-        uptime = boot.uptime()
-        _log.critical("not rebooted: the machine has only just booted. Cut its power", reason=reason, uptime=uptime)
-        return None
-    _log.critical("rebooting this machine", reason=reason, sync=SYNC)
-    thread = threading.Thread(target=_reboot, args=(trigger,), name="reboot", daemon=True)
-    thread.start()
-    return thread
+
+    def __init__(self, trigger: Path = TRIGGER) -> None:
+        self._trigger = trigger
+        self._waits = False
+        self.thread: threading.Thread | None = None
+
+    def want(self, reason: str) -> None:
+        """Reboot, if that has not begun; in a thread of its own, so that nothing waits for a disk."""
+        if self.thread is not None:
+            return
+        if boot.recent():
+            if not self._waits:
+                _log.critical("not rebooted: the machine has only just booted. Cut its power", reason=reason)
+            self._waits = True
+            return
+        _log.critical("rebooting this machine", reason=reason, sync=SYNC)
+        self.thread = threading.Thread(target=_reboot, args=(self._trigger,), name="reboot", daemon=True)
+        self.thread.start()
 
 
 def _reboot(trigger: Path) -> None:

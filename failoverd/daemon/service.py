@@ -12,7 +12,7 @@ import itertools
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -26,20 +26,18 @@ from failoverd.core.events import (
     KeepalivedSeen,
     Observe,
     Reasserted,
-    Reboot,
     Reloaded,
     ResourceObserved,
     RunStep,
     StepEnded,
     Tick,
-    Track,
     TransitionEnded,
     TransitionStarted,
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Keepalived, State, Target, Verb
-from failoverd.daemon import boot, chronicle, config, reboot, status, systemd
+from failoverd.core.model import Config, InstanceState, Keepalived, State, Target, Verb
+from failoverd.daemon import boot, chronicle, config, status, systemd
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
@@ -48,6 +46,7 @@ from failoverd.daemon.executor import Executor
 from failoverd.daemon.intake import Change, Intake
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.pulse import Pulse
+from failoverd.daemon.reboot import Reboot
 from failoverd.daemon.settings import Settings
 from failoverd.daemon.store import Store
 from failoverd.daemon.track import TrackFiles
@@ -87,6 +86,7 @@ class Service:
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
         self._admission = Admission(settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
+        self._reboot = Reboot()
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
         self._read: set[str] = set()
@@ -199,9 +199,7 @@ class Service:
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
-        for name, instance in self.state.instances.items():
-            if instance.void and instance is not before.get(name):
-                self.intake.void(name)
+        self._fulfil(before)
         for effect in effects:
             try:
                 self._perform(effect)
@@ -219,12 +217,19 @@ class Service:
             case TransitionStarted() | TransitionEnded():
                 self._afterwards.append(partial(chronicle.tell, effect))
                 chronicle.keep(self.store, effect)
-            case Track():
-                self._tell_keepalived()
-            case Reboot(reason=reason):
-                reboot.reboot(reason)
             case Alarm():
                 self._afterwards.append(partial(chronicle.tell, effect))
+
+    def _fulfil(self, before: Mapping[str, InstanceState]) -> None:
+        """Make the world as the state wants it, whatever became of it before: what changed may want something else."""
+        changed = {name: i for name, i in self.state.instances.items() if i is not before.get(name)}
+        for name, instance in changed.items():
+            if instance.void:
+                self.intake.void(name)
+            if instance.unstoppable:
+                self._reboot.want(instance.unstoppable)
+        if any(name not in before or i.released != before[name].released for name, i in changed.items()):
+            self._tell_keepalived()
 
     def _tell_keepalived(self) -> None:
         self._track.want({name: bool(instance.released) for name, instance in self.state.instances.items()})

@@ -62,6 +62,7 @@ def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[s
         "since": timestamp(wall(instance.since)),
         "reason": instance.reason,
         "alarm": instance.alarm or None,
+        "degraded": list(instance.degraded),
         "released": instance.released or None,
         "vips": [
             {"address": vip.address, "interface": vip.interface, "present": present}

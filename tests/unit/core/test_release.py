@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from failoverd.core.events import (
     Alarm,
     Matter,
-    Reboot,
+    Reloaded,
     Reset,
     ResourceObserved,
     RunStep,
     Stirred,
-    Track,
+    TransitionEnded,
+    VrrpChanged,
 )
 from failoverd.core.model import (
+    Config,
+    Ending,
     Escalation,
     Level,
     Observation,
@@ -28,8 +33,7 @@ from failoverd.core.model import (
     Verb,
     VrrpState,
 )
-from failoverd.core.planner import worst_case
-from tests.unit.core.world import World, config, resource
+from tests.unit.core.world import VIP, World, config, resource
 
 DISK, GUEST = ("VI_1", "disk"), ("VI_1", "guest")
 
@@ -68,7 +72,7 @@ def look(world: World) -> None:
 
 
 def tracks(world: World) -> list[bool]:
-    return [e.release for e in world.log if isinstance(e, Track)]
+    return world.tracks
 
 
 def see(world: World, obstacle: str) -> None:
@@ -303,32 +307,77 @@ def test_what_stirs_while_a_step_runs_is_seen_at_its_end() -> None:
 
 
 @pytest.mark.parametrize("escalation", list(Escalation))
-def test_what_cannot_be_stopped_escalates_once(escalation: Escalation) -> None:
+def test_what_cannot_be_stopped_escalates(escalation: Escalation) -> None:
     world = master(resource("guest", retries=1, escalation=escalation))
     world.say(VrrpState.BACKUP)
-    look(world)
-    world.end_step(GUEST, Outcome.TIMED_OUT, works=False)
-    assert not reboots(world), "not before every rung was tried"
-    while GUEST not in world.steps:
-        assert world.tick()
-    world.end_step(GUEST, Outcome.TIMED_OUT, works=False)
-    for _ in range(20):
-        world.tick()
-        look(world)
+    fail_to_stop(world)
     assert world.instance.phase is Phase.FAILED
+    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.ESCALATED]
     expected = ["guest cannot be stopped: it timed-out; observed active"] if escalation is Escalation.REBOOT else []
     assert reboots(world) == expected
+    world.say(VrrpState.MASTER)
+    assert not reboots(world), "it may be active now"
+    world.say(VrrpState.BACKUP)
+    assert not reboots(world), "and its stop is tried again first"
 
 
-def test_a_step_that_never_comes_back_escalates_too() -> None:
-    world = master(resource("guest", escalation=Escalation.REBOOT))
+def test_what_ends_all_the_same_is_no_reason_to_reboot_any_more() -> None:
+    world = master(resource("guest", retries=1, escalation=Escalation.REBOOT))
+    world.say(VrrpState.BACKUP)
+    fail_to_stop(world)
+    assert reboots(world)
+    world.actual[GUEST] = Level.STANDBY
+    world.send(Stirred(instance="VI_1", resource="guest"))
+    look(world)
+    assert not reboots(world)
+    assert world.instance.phase is Phase.STANDBY
+
+
+@pytest.mark.parametrize("was", [Level.ACTIVE, Level.STANDBY])
+def test_a_sound_standby_that_cannot_be_looked_at_is_not_rebooted(was: Level) -> None:
+    world = World(config=config(resource("guest", retries=1, escalation=Escalation.REBOOT)))
+    world.actual[GUEST] = was
+    look(world)
+    world.actual[GUEST] = Level.UNKNOWN
+    world.say(VrrpState.BACKUP)
+    fail_to_stop(world)
+    assert world.instance.phase is Phase.FAILED
+    assert bool(reboots(world)) is (was is Level.ACTIVE)
+
+
+def test_that_no_tool_can_be_started_is_no_reason_to_reboot() -> None:
+    world = master(resource("guest", retries=1, escalation=Escalation.REBOOT))
+    world.say(VrrpState.BACKUP)
+    fail_to_stop(world, Outcome.NOT_STARTED)
+    assert world.instance.phase is Phase.FAILED
+    assert not reboots(world)
+
+
+@pytest.mark.parametrize(("verb", "matter"), [(Verb.ACTIVATE, Matter.FAILED), (Verb.DEACTIVATE, Matter.ESCALATED)])
+def test_a_step_that_never_comes_back_is_an_alarm_and_no_reason_to_reboot(verb: Verb, matter: Matter) -> None:
+    world = master(resource("guest", escalation=Escalation.REBOOT), settle=verb is Verb.DEACTIVATE)
+    if verb is Verb.ACTIVATE:
+        look(world)
     world.say(VrrpState.BACKUP)
     look(world)
-    give_up = world.now + worst_case(world.instance.resources["guest"].spec, Verb.DEACTIVATE) + 60
-    while not reboots(world):
-        assert world.now < give_up
+    assert world.steps[GUEST].verb is verb
+    while world.instance.phase is not Phase.FAILED:
         assert world.tick()
         look(world)
+    assert not reboots(world)
+    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [matter]
+
+
+def fail_to_stop(world: World, outcome: Outcome = Outcome.TIMED_OUT) -> None:
+    """Every attempt to deactivate the guest fails."""
+    for _ in range(2):
+        while GUEST not in world.steps:
+            look(world)
+            if GUEST not in world.steps:
+                assert world.tick()
+        assert world.steps[GUEST].verb is Verb.DEACTIVATE
+        assert not reboots(world), "not before every rung was tried"
+        world.end_step(GUEST, outcome, works=False)
 
 
 def test_an_activation_that_fails_is_no_reason_to_reboot() -> None:
@@ -341,4 +390,175 @@ def test_an_activation_that_fails_is_no_reason_to_reboot() -> None:
 
 
 def reboots(world: World) -> list[str]:
-    return [e.reason for e in world.log if isinstance(e, Reboot)]
+    return list(filter(None, [world.instance.unstoppable]))
+
+
+# ---------------------------------------------------------------- tried again, for as long as it is wanted
+
+
+@pytest.mark.parametrize("word", [VrrpState.MASTER, VrrpState.BACKUP])
+def test_what_has_given_up_is_tried_again_at_a_slow_and_slower_pace(word: VrrpState) -> None:
+    world = master(resource("guest", retries=0), settle=word is not VrrpState.MASTER)
+    if word is not VrrpState.MASTER:
+        world.say(word)
+    tried: list[float] = []
+    until = world.now + 3600
+    while world.now < until:
+        if world.steps:
+            tried.append(world.now)
+            world.end_step(GUEST, Outcome.FAILED, works=False)
+            assert world.instance.phase is Phase.FAILED
+        look(world)
+        if not world.steps:
+            world.tick()
+    pauses = [round(later - earlier) for earlier, later in itertools.pairwise(tried)]
+    assert pauses[:7] == [10, 20, 40, 80, 160, 300, 300]
+    assert len([e for e in world.log if isinstance(e, Alarm)]) == 1, "said once"
+
+
+def test_what_has_given_up_is_tried_again_when_something_about_it_has_changed() -> None:
+    world = master(resource("guest", retries=0), settle=False)
+    look(world)
+    for _ in range(6):
+        while GUEST not in world.steps:
+            assert world.tick()
+            look(world)
+        world.end_step(GUEST, Outcome.FAILED, works=False)
+    world.now += 20.0
+    assert not world.steps
+    world.actual[GUEST] = Level.FAILED
+    world.send(Stirred(instance="VI_1", resource="guest"))
+    look(world)
+    assert GUEST in world.steps
+    world.end_step(GUEST, Outcome.FAILED, works=False)
+    world.actual[GUEST] = Level.STANDBY
+    world.send(Stirred(instance="VI_1", resource="guest"))
+    look(world)
+    assert GUEST not in world.steps, "but not at once again and again"
+    world.settle()
+    assert world.instance.phase is Phase.FAILED
+    while GUEST not in world.steps:
+        assert world.tick()
+        look(world)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+
+
+def test_what_hangs_is_not_tried_again_by_itself() -> None:
+    world = master(resource("guest", retries=0), settle=False)
+    look(world)
+    world.end_step(GUEST, Outcome.HUNG, works=False)
+    for _ in range(100):
+        world.tick()
+        look(world)
+    assert not world.steps
+
+
+# ---------------------------------------------------------------- keepalived does not let go, or nobody else serves
+
+
+def test_where_keepalived_does_not_let_go_it_is_said_and_tried_again_here() -> None:
+    world = master(resource("disk", retries=0, on_failure=OnFailure.RELEASE), settle=False)
+    look(world)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    world.settle()
+    assert tracks(world) == [True]
+    given = world.instance.released_at
+    while "track_file" not in world.instance.alarm:
+        assert world.tick()
+        look(world)
+        assert world.now <= given + 2.0
+    assert "/run/failoverd/track/VI_1" in world.instance.reason
+    while tracks(world) == [True]:
+        assert world.tick()
+        look(world)
+    assert world.now == given + 10.0
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert world.instance.releases == 0
+
+
+def test_who_fails_again_and_again_leaves_it_to_the_others_for_longer_each_time() -> None:
+    world = master(resource("disk", retries=0, on_failure=OnFailure.RELEASE), settle=False, take_back_after=60.0)
+    away: list[float] = []
+    for _ in range(9):
+        look(world)
+        world.end_step(DISK, Outcome.FAILED, works=False)
+        given = world.now
+        world.settle()
+        world.say(VrrpState.FAULT)
+        world.settle()
+        while world.released:
+            assert world.tick()
+            look(world)
+        away.append(round(world.now - given))
+        world.say(VrrpState.BACKUP)
+        world.settle()
+        world.say(VrrpState.MASTER)
+    assert away == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert world.instance.releases == 0
+
+
+def test_what_was_given_away_is_no_transition_that_was_overtaken() -> None:
+    world = master(resource("disk", retries=0, on_failure=OnFailure.RELEASE), resource("guest"), settle=False)
+    all_but(world, DISK)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert GUEST in world.steps, "it is being undone"
+    world.say(VrrpState.FAULT)
+    endings = [(e.ending, e.reason) for e in world.log if isinstance(e, TransitionEnded)]
+    assert endings[-1] == (Ending.RELEASED, "disk: it failed; observed standby")
+
+
+@pytest.mark.parametrize("on_refused", list(OnRefused))
+def test_a_master_whose_vip_does_not_come_gives_it_away_where_it_says_so(on_refused: OnRefused) -> None:
+    world = World(config=config(resource("disk"), on_refused=on_refused))
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    world.say(VrrpState.MASTER, vip=False)
+    world.settle()
+    assert tracks(world) == ([True] if on_refused is OnRefused.RELEASE else [])
+    assert world.instance.phase is Phase.REFUSED
+    assert "192.0.2.1/32 is not on eth0" in world.instance.alarm
+
+
+def test_that_a_vip_cannot_be_seen_is_no_reason_to_give_mastership_away() -> None:
+    world = World(config=config(resource("disk"), on_refused=OnRefused.RELEASE))
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    world.move_vip(VIP, present=None)
+    world.send(VrrpChanged(instance="VI_1", state=VrrpState.MASTER))
+    for _ in range(10):
+        world.tick()
+        world.settle()
+    assert not tracks(world)
+
+
+def test_what_is_no_longer_followed_is_not_given_away_any_more_also_when_it_comes_back() -> None:
+    world = released()
+    world.start()
+    assert world.instance.released, "an earlier daemon did it"
+    configured = world.config
+    world.send(Reloaded(config=Config(instances={})))
+    assert not world.released
+    world.send(Reloaded(config=configured))
+    assert not world.instance.released
+
+
+# ---------------------------------------------------------------- active without what may fail
+
+
+def test_active_without_what_may_fail_is_partial_and_says_so() -> None:
+    world = master(resource("disk", retries=0, on_failure=OnFailure.CONTINUE), resource("guest"), settle=False)
+    all_but(world, DISK)
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert world.instance.phase is Phase.ACTIVE
+    assert world.instance.degraded == ("disk",)
+    assert [e.ending for e in world.log if isinstance(e, TransitionEnded)][-1] is Ending.PARTIAL
+    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.PARTIAL]
+    while world.instance.degraded:
+        assert world.tick()
+        world.settle()
+    assert [e.ending for e in world.log if isinstance(e, TransitionEnded)][-1] is Ending.ACTIVE
+    assert not world.instance.alarm

@@ -18,13 +18,11 @@ from failoverd.core.events import (
     FindTruth,
     KeepalivedSeen,
     Observe,
-    Reboot,
     Reloaded,
     ResourceObserved,
     RunStep,
     StepEnded,
     Tick,
-    Track,
     TransitionEnded,
     TransitionStarted,
     TruthTold,
@@ -39,6 +37,7 @@ from failoverd.core.model import (
     Keepalived,
     Level,
     Observation,
+    OnRefused,
     Outcome,
     Phase,
     ResourceSpec,
@@ -62,9 +61,12 @@ def config(
     vips: tuple[Vip, ...] = (VIP,),
     parallel: int = 128,
     take_back_after: float | None = None,
+    on_refused: OnRefused = OnRefused.HOLD,
 ) -> Config:
     by_name = {r.name: r for r in resources}
-    spec = InstanceSpec(name="VI_1", vips=vips, take_back_after=take_back_after, resources=by_name)
+    spec = InstanceSpec(
+        name="VI_1", vips=vips, on_refused=on_refused, take_back_after=take_back_after, resources=by_name
+    )
     return Config(instances={"VI_1": spec}, parallel=parallel)
 
 
@@ -85,7 +87,8 @@ def concerning_everybody(state: State) -> State:
 class World:
     """The node around the core. `told` is what the core was last told of a resource since its daemon started.
 
-    `obstacles`: why a resource would refuse to be activated. `released`: what keepalived's track files say.
+    `obstacles`: why a resource would refuse to be activated. `released`: what keepalived's track files say, `tracks`:
+    what was written into them.
     `words`: what is recorded of keepalived's last words; None: that no word binds.
     """
 
@@ -103,6 +106,7 @@ class World:
     dbus: bool = False
     obstacles: dict[Key, str] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
+    tracks: list[bool] = field(default_factory=list)
     open: dict[int, str] = field(default_factory=dict)
     log: list[Effect] = field(default_factory=list)
 
@@ -148,6 +152,11 @@ class World:
         self.state, effects = machine.advance(self.state, event, self.now)
         assert (self.state, effects) == slow, "an instance was not settled that should have been"
         self.words |= {name: None for name, instance in self.state.instances.items() if instance.void}
+        for name, instance in self.state.instances.items():
+            if bool(instance.released) is not (name in self.released):
+                self.tracks.append(bool(instance.released))
+                (self.released.add if instance.released else self.released.remove)(name)
+        self.released &= self.state.instances.keys()
         for effect in effects:
             self._take(effect)
         self.check()
@@ -170,11 +179,6 @@ class World:
                 del self.open[effect.transition]
             case Alarm():
                 assert effect.text
-            case Track():
-                assert effect.release is (effect.instance not in self.released), "it is told once"
-                (self.released.add if effect.release else self.released.remove)(effect.instance)
-            case Reboot():
-                assert effect.reason
 
     def _check_step(self, step: RunStep) -> None:
         key = (step.instance, step.resource)

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from failoverd.daemon import reboot
+from failoverd.daemon.reboot import Reboot
 
 
 @pytest.fixture(autouse=True)
@@ -17,23 +18,30 @@ def long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: 1000.0)
 
 
+def rebooted(trigger: Path) -> Reboot:
+    wanted = Reboot(trigger)
+    wanted.want("guest cannot be stopped")
+    assert wanted.thread is not None
+    wanted.thread.join(10)
+    return wanted
+
+
 def test_it_syncs_and_then_reboots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trigger, order = tmp_path / "trigger", []
     trigger.write_text("")
     monkeypatch.setattr("os.sync", lambda: order.append(trigger.read_text()))
-    thread = reboot.reboot("guest cannot be stopped", trigger=trigger)
-    assert thread is not None
-    thread.join(10)
+    wanted = rebooted(trigger)
     assert (order, trigger.read_text()) == ([""], "b")
+    trigger.write_text("")
+    wanted.want("guest cannot be stopped")
+    assert not trigger.read_text(), "once is enough"
 
 
 def test_a_disk_that_hangs_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = threading.Event()
     monkeypatch.setattr("os.sync", hanging.wait)
     monkeypatch.setattr(reboot, "SYNC", 0.05)
-    thread = reboot.reboot("guest cannot be stopped", trigger=tmp_path / "trigger")
-    assert thread is not None
-    thread.join(10)
+    rebooted(tmp_path / "trigger")
     assert (tmp_path / "trigger").read_text() == "b"
     hanging.set()
 
@@ -41,14 +49,19 @@ def test_a_disk_that_hangs_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.
 def test_a_machine_that_has_just_booted_is_not_rebooted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: 299.0)
     with capture_logs() as lines:
-        assert reboot.reboot("guest cannot be stopped", trigger=tmp_path / "trigger") is None
+        wanted = Reboot(tmp_path / "trigger")
+        wanted.want("guest cannot be stopped")
+        wanted.want("guest cannot be stopped")
     assert not (tmp_path / "trigger").exists()
-    assert "Cut its power" in lines[0]["event"]
+    assert ["Cut its power" in line["event"] for line in lines] == [True]
+    monkeypatch.setattr(time, "clock_gettime", lambda _clock: 301.0)
+    wanted.want("guest cannot be stopped")
+    assert wanted.thread is not None
+    wanted.thread.join(10)
+    assert (tmp_path / "trigger").read_text() == "b"
 
 
 def test_what_cannot_be_triggered_asks_for_the_power_to_be_cut(tmp_path: Path) -> None:
     with capture_logs() as lines:
-        thread = reboot.reboot("guest cannot be stopped", trigger=tmp_path)
-        assert thread is not None
-        thread.join(10)
+        rebooted(tmp_path)
     assert "cut its power" in lines[-1]["event"]
