@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from failoverd.core.model import Level
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
-from failoverd.drivers.drbdstate.status import (
-    PRIMARY,
-    SECONDARY,
-    UNKNOWN,
-    UP_TO_DATE,
-    Resource,
-)
+from failoverd.drivers.drbdstate.status import PRIMARY, SECONDARY, UNKNOWN, UP_TO_DATE, Resource, Volume
 
 #: Reasons of standing I/O that an operator or a fencing handler has given and will take back.
 _TEMPORARY = frozenset({"user", "fencing"})
 
 #: Disk states that last a moment. Consistent: DRBD asks the other nodes whether they have newer data.
 _PASSING = frozenset({"Attaching", "Negotiating", "Consistent"})
+
+#: Disk states that pass with a resync from a peer, and what that is called, from a connection that is just begun on.
+_BEHIND = frozenset({"Outdated", "Inconsistent"})
+_TARGET = frozenset({"Off", "StartingSyncT", "WFBitMapT", "WFSyncUUID", "SyncTarget", "PausedSyncT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +113,20 @@ def _young(view: Resource, memory: Memory, now: float, limits: Limits) -> Obstac
 def _not_up_to_date(view: Resource) -> Obstacle | None:
     if view.up_to_date:
         return None
-    wrong = {volume.disk for volume in view.volumes if volume.disk != UP_TO_DATE}
-    reason = f"the data here is {view.disks}, not UpToDate"
-    return Obstacle(reason=reason, passes=bool(wrong) and wrong <= _PASSING, ask=wrong == {"Consistent"})
+    wrong = [volume for volume in view.volumes if volume.disk != UP_TO_DATE]
+    passes = bool(wrong) and all(volume.disk in _PASSING or _synchronises(view, volume) for volume in wrong)
+    ask = {volume.disk for volume in wrong} == {"Consistent"}
+    return Obstacle(reason=f"the data here is {view.disks}, not UpToDate", passes=passes, ask=ask)
+
+
+def _synchronises(view: Resource, volume: Volume) -> bool:
+    """What is missing comes from a peer just now, or is about to: a node that was cut off is back."""
+    theirs = (it for peer in view.peers if peer.connected for it in peer.volumes if it.number == volume.number)
+    return volume.disk in _BEHIND and any(it.replication in _TARGET for it in theirs)
 
 
 def _no_quorum(view: Resource) -> Obstacle | None:
-    """Without an end that is known: it is back as soon as the network is, or never, where no connection is begun."""
+    """It is back as soon as the network is; but never by itself where DRBD begins no connection any more."""
     if view.quorate:
         return None
     reason = "no quorum: too few of the other nodes can be reached"
@@ -129,7 +134,7 @@ def _no_quorum(view: Resource) -> Obstacle | None:
     if away and all(peer in view.alone for peer in away):
         names = " and ".join(peer.name for peer in away)
         return Obstacle(reason=f"{reason}, and DRBD tries {names} no more (StandAlone); drbdadm adjust {view.name}")
-    return Obstacle(reason=reason)
+    return Obstacle(reason=reason, passes=True)
 
 
 def _lost(memory: Memory, now: float, limits: Limits) -> Obstacle | None:
