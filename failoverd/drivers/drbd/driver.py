@@ -71,11 +71,12 @@ class Drbd:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
         voted = await self._voted(view)
         memory = await self._remembered()
-        found = judge.obstacle(view, memory, memories.clock(), self._limits, voted=voted)
+        now = memories.clock()
+        found = judge.obstacle(view, memory, now, self._limits, voted=voted)
         return Observation(
             level=judge.level(view),
             detail=wording.detail(view, memory),
-            alarm=wording.alarm(view),
+            alarm=wording.alarm(view, memory, now, self._limits, voted=voted),
             obstacle=self._obstacle(view, found.reason if found is not None and not found.usual else ""),
         )
 
@@ -180,7 +181,7 @@ class Drbd:
                 if obstacle is None and view.primary:
                     return
                 if obstacle is not None and not obstacle.passes:
-                    raise self._refuse(obstacle.reason, denial)
+                    raise self._refuse(obstacle.reason, denial, view if obstacle.usual else None)
                 if obstacle is not None and obstacle.ask and rules is None:
                     rules = await look.rules(self.subject)
                 if obstacle is None or _may_ask(view, obstacle, rules):

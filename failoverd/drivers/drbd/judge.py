@@ -72,6 +72,11 @@ def impairment(view: Resource) -> str:
     return f"but its I/O is suspended ({', '.join(stands)})" if stands else ""
 
 
+def grace(memory: Memory, limits: Limits) -> float:
+    """Until when (seconds of CLOCK_BOOTTIME) peers that were not met since it is up are waited for."""
+    return 0.0 if memory.up is None else memory.up + limits.connect_grace
+
+
 def obstacle(
     view: Resource, memory: Memory, now: float, limits: Limits, *, asked: float | None = None, voted: bool = False
 ) -> Obstacle | None:
@@ -85,7 +90,8 @@ def obstacle(
         return Obstacle(reason=f"it is Primary here, {lack}", passes=True) if lack else None
     disk = _not_up_to_date(view)
     return (
-        _young(view, memory, now, limits)
+        _diskless(view)
+        or _young(view, memory, now, limits)
         or (disk if disk is not None and not disk.ask else None)
         or _old(memory, now if asked is None else asked, limits)
         or _split(view, memory, limits, voted=voted)
@@ -96,12 +102,19 @@ def obstacle(
     )
 
 
+def _diskless(view: Resource) -> Obstacle | None:
+    if not view.client:
+        return None
+    reason = "this node has no disk, as configured: it votes, and cannot serve; leave it out of `nodes`"
+    return Obstacle(reason=reason, usual=True)
+
+
 def _young(view: Resource, memory: Memory, now: float, limits: Limits) -> Obstacle | None:
     """It has just come up: one of the peers may have newer data, and it takes a moment to meet it.
 
     Whatever is said of the connection: between attach and connect DRBD 9 calls it StandAlone, and 8.4 has none yet.
     """
-    if memory.up is None or now >= (until := memory.up + limits.connect_grace):
+    if now >= (until := grace(memory, limits)):
         return None
     unmet = [peer.name for peer in view.peers if not (peer.replicating or peer.id in memory.met)]
     if view.peers and not unmet:

@@ -102,7 +102,7 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
     connected = {peer.id for peer in peers.values() if peer.connected}
     primaries = [(peer.id, peer.name) for peer in view.primaries] if view is not None else []
     loss, primary = memory.loss, memory.primary
-    if view is not None and view.primary:
+    if view is not None and (view.primary or view.client):
         loss = primary = None
     elif primaries:
         primary = primaries[0]

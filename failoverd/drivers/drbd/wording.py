@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.judge import impairment
-from failoverd.drivers.drbd.memory import Memory
-from failoverd.drivers.drbdstate.status import PRIMARY, STAND_ALONE, Peer, PeerVolume, Resource
+from failoverd.drivers.drbd.judge import Limits, grace, impairment
+from failoverd.drivers.drbd.memory import Loss, Memory
+from failoverd.drivers.drbdstate.status import PRIMARY, Peer, PeerVolume, Resource
 
 
 def detail(view: Resource, memory: Memory) -> str:
     """The state in a line for a person."""
     impaired = view.role == PRIMARY and impairment(view)
-    parts = [f"{view.role}, {impaired or view.disks}"]
+    parts = [f"{view.role}, {impaired or ('no disk here, as configured' if view.client else view.disks)}"]
     if not view.quorate and not impaired:
         parts.append("no quorum")
     if view.suspended and not (impaired and "suspended" in impaired):
         parts.append(f"I/O suspended ({', '.join(sorted(view.suspended))})")
     parts += map(_peer, view.peers)
-    if memory.loss is not None and view.role != PRIMARY:
-        parts.append(f"replication from the Primary ({memory.loss.name}) is down since {memories.at(memory.loss.wall)}")
+    if memory.loss is not None and not view.primary:
+        parts.append(_loss(memory.loss, view))
     return "; ".join(parts)
 
 
-def alarm(view: Resource) -> str | None:
-    """StandAlone: DRBD has found two histories of the data, or somebody has disconnected it; it will not try again."""
-    alone = [peer.name for peer in view.peers if peer.connection == STAND_ALONE]
-    if not alone:
+def alarm(view: Resource, memory: Memory, now: float, limits: Limits, *, voted: bool) -> str | None:
+    """StandAlone: DRBD has found two histories of the data, or somebody has disconnected it; it will not try again.
+
+    `voted` as in `judge.obstacle`: then whoever has quorum is sound.
+    """
+    young = now < grace(memory, limits)
+    names = " and ".join(peer.name for peer in view.alone if peer.id in memory.met or not young)
+    if not names:
         return None
+    again = f"drbdadm {'adjust' if view.nine else 'connect'} {view.name}"
+    demote = f"drbdadm secondary {view.name}"
+    given_up = f"DRBD has given up the connection to {names} (StandAlone)"
+    if voted and view.quorate:
+        sound = "this node has quorum, and its data is not in question"
+        return f"{given_up}; {sound}: on {names} run {demote}; {again}, and here {again}"
+    if voted:
+        behind = "this node has no quorum: it was cut off, and the others' data counts"
+        return f"{given_up}, and {behind}; stop what uses it here, run {demote}; {again}, and {again} on {names}"
+    discard = f"drbdadm disconnect {view.name}; drbdadm connect --discard-my-data {view.name}"
     return (
-        f"StandAlone towards {', '.join(alone)}: split brain, or disconnected by hand; nothing is replicated until "
-        f"somebody decides whose data is kept, and reconnects (drbdadm connect {view.name})"
+        f"{given_up}, and nothing is replicated: if it was disconnected by hand, run {again}; after a split brain "
+        f"(journalctl -k -g Split-Brain) decide whose data is kept, and on the other node run {demote}; {discard}, "
+        f"then where it is kept {again}"
     )
+
+
+def _loss(loss: Loss, view: Resource) -> str:
+    since = memories.at(loss.wall)
+    if any(peer.id == loss.peer and peer.connected for peer in view.peers):
+        return f"what the Primary ({loss.name}) has written since {since} is not all here yet"
+    return f"replication from the Primary ({loss.name}) is down since {since}"
 
 
 def _peer(peer: Peer) -> str:

@@ -109,6 +109,11 @@ class Resource:
         return bool(self.volumes) and all(volume.disk in _WITH_DATA for volume in self.volumes)
 
     @property
+    def client(self) -> bool:
+        """It is meant to have no disk here: a tiebreaker, or one that works over the network."""
+        return bool(self.volumes) and all(volume.client for volume in self.volumes)
+
+    @property
     def disks(self) -> str:
         """The disk state, or the states by volume where they differ."""
         states = {volume.disk for volume in self.volumes}

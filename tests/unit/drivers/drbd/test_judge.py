@@ -19,6 +19,8 @@ from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, live, up
 LIMITS = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=20, remedy="accept it")
 NOW = 1000.0
 
+NO_DISK = "this node has no disk, as configured: it votes, and cannot serve; leave it out of `nodes`"
+
 #: Every recorded view in which something is in the way of the resource: STATE NODE RESOURCE, why, and with ``~`` what
 #: may pass, with ``?`` what DRBD may be asked about, with ``=`` what is usual.
 OBSTACLES = [
@@ -35,7 +37,7 @@ OBSTACLES = [
     (NINE / "attach-stuck-negotiating", "left", "vpn", "the data here is Negotiating, not UpToDate", "~"),
     (NINE / "disk-failed-on-primary-left", "left", "vpn", "it is Primary here, but the data here is Diskless", "~"),
     (NINE / "web9-left-isolated-suspended", "left", "web9", "it is Primary here, but without quorum", "~"),
-    (NINE / "web9-primary-on-left", "center", "web9", "the data here is Diskless, not UpToDate", ""),
+    (NINE / "web9-primary-on-left", "center", "web9", NO_DISK, "="),
     (NINE / "right-disconnected-left-primary", "right", "web", "the data here is Outdated, not UpToDate", ""),
     (EIGHT / "all-fine", "right", "vpn", "", ""),
     (EIGHT / "primary-on-left", "right", "vpn", "peer is connected and Primary", "~?="),

@@ -46,7 +46,27 @@ async def test_split_brain_is_an_alarm(fake: FakeDrbd) -> None:
     seen = await make().observe()
     assert seen.level is Level.ACTIVE
     assert seen.alarm is not None
-    assert seen.alarm.startswith("StandAlone towards peer: split brain")
+    assert seen.alarm.startswith("DRBD has given up the connection to peer (StandAlone)")
+
+
+async def test_a_sound_node_is_told_apart_from_the_one_that_was_cut_off(fake: FakeDrbd) -> None:
+    fake.state(NINE / "left-rejoins-both-primary", "center")
+    fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
+    seen = await make().observe()
+    assert seen.alarm is not None
+    assert "this node has quorum" in seen.alarm
+    assert (seen.level, seen.obstacle) == (Level.STANDBY, "")
+
+
+async def test_a_tiebreaker_needs_no_attention_and_does_not_serve(fake: FakeDrbd) -> None:
+    fake.state(NINE / "web9-primary-on-left", "center", "web9")
+    driver = make(resource="web9")
+    seen = await driver.observe()
+    assert (seen.level, seen.alarm, seen.obstacle) == (Level.STANDBY, None, "")
+    reason = await refused(driver)
+    assert reason.startswith("this node has no disk, as configured")
+    for _ in range(2):  # and is not tried again in vain
+        assert (await driver.observe()).obstacle == reason
 
 
 async def test_what_is_not_up_is_standby(fake: FakeDrbd) -> None:

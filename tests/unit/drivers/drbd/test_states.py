@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from hypothesis import strategies as st
 
 from failoverd.core.model import Level
 from failoverd.drivers.drbd import judge, wording
-from failoverd.drivers.drbd.memory import Memory
+from failoverd.drivers.drbd import memory as memories
+from failoverd.drivers.drbd.memory import Loss, Memory
 from failoverd.drivers.drbdstate import events, status
 from failoverd.drivers.drbdstate.status import Garbled, Resource
 from tests.unit.drivers.drbdstate.drbdsetups import DUMPS, EIGHT, NAMES, NINE, STATUSES, recorded, up
+
+#: All that there are have been met.
+MET = Memory(up=1, met=frozenset({0, 1, 2}))
 
 LETTERS = {"": Level.ACTIVE, "!": Level.FAILED, "-": Level.STANDBY}
 
@@ -129,7 +134,7 @@ def test_every_recorded_state(state: Path, words: str) -> None:
         if view is None:
             continue
         assert judge.level(view) is level, (node, name)
-        assert (wording.alarm(view) is not None) is alarm, (node, name)
+        assert (alarmed(view) is not None) is alarm, (node, name)
         assert wording.detail(view, Memory())
     assert not rest
 
@@ -144,11 +149,69 @@ def test_details(state: Path, node: str, name: str, words: str) -> None:
     assert words in wording.detail(up(state, node, name), Memory())
 
 
-def test_the_alarm_names_the_peer_and_the_way_back() -> None:
-    alarm = wording.alarm(up(NINE / "left-rejoins-both-primary", "left"))
+def alarmed(view: Resource, *, voted: bool = False, memory: Memory = MET, now: float = 1000) -> str | None:
+    limits = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=15, remedy="accept it")
+    return wording.alarm(view, memory, now, limits, voted=voted)
+
+
+def test_the_alarm_tells_what_it_may_be_and_the_way_back() -> None:
+    assert alarmed(up(EIGHT / "split-brain", "right")) == (
+        "DRBD has given up the connection to peer (StandAlone), and nothing is replicated: "
+        "if it was disconnected by hand, run drbdadm connect vpn; "
+        "after a split brain (journalctl -k -g Split-Brain) decide whose data is kept, and on the other node run "
+        "drbdadm secondary vpn; drbdadm disconnect vpn; drbdadm connect --discard-my-data vpn, "
+        "then where it is kept drbdadm connect vpn"
+    )
+
+
+def test_of_a_mesh_a_connect_would_stop_at_the_first_that_is_connected() -> None:
+    alarm = alarmed(up(NINE / "left-rejoined-demoted-standalone", "left", "web"))
     assert alarm is not None
-    assert alarm.startswith("StandAlone towards right, center: split brain")
-    assert "drbdadm connect vpn" in alarm
+    assert "disconnected by hand, run drbdadm adjust web;" in alarm
+    assert alarm.endswith("where it is kept drbdadm adjust web")
+
+
+@pytest.mark.parametrize("node", ["right", "center"])
+def test_with_quorum_the_node_that_is_sound_is_told_that_it_is(node: str) -> None:
+    assert alarmed(up(NINE / "left-rejoins-both-primary", node), voted=True) == (
+        "DRBD has given up the connection to left (StandAlone); this node has quorum, and its data is not in question: "
+        "on left run drbdadm secondary vpn; drbdadm adjust vpn, and here drbdadm adjust vpn"
+    )
+
+
+def test_with_quorum_the_node_that_was_cut_off_is_told_what_to_do() -> None:
+    assert alarmed(up(NINE / "left-rejoins-both-primary", "left"), voted=True) == (
+        "DRBD has given up the connection to right and center (StandAlone), "
+        "and this node has no quorum: it was cut off, and the others' data counts; "
+        "stop what uses it here, run drbdadm secondary vpn; drbdadm adjust vpn, "
+        "and drbdadm adjust vpn on right and center"
+    )
+
+
+def test_a_connection_that_is_not_begun_yet_is_no_alarm() -> None:
+    alone = up(EIGHT / "split-brain", "right")
+    assert alarmed(alone, memory=Memory(up=990)) is None
+    assert alarmed(alone, memory=Memory(up=990, met=frozenset({0}))) is not None
+    assert alarmed(alone, memory=Memory(up=980)) is not None
+
+
+def test_a_tiebreaker_is_told_to_be_one_and_to_be_connected() -> None:
+    view = up(NINE / "web9-primary-on-left", "center", "web9")
+    loss = Loss(peer=0, name="left", since=1, noticed=1, wall=1)
+    assert wording.detail(view, Memory()) == (
+        "Secondary, no disk here, as configured; left is Primary, UpToDate; right is Secondary, UpToDate"
+    )
+    assert memories.seen(Memory(loss=loss), view, 2, vouched=2, wall=2).loss is None
+    assert judge.level(view) is Level.STANDBY
+    assert alarmed(view) is None
+
+
+def test_data_that_is_not_all_here_yet_is_not_told_to_be_cut_off() -> None:
+    view = up(EIGHT / "left-back-resync", "left")
+    loss = Loss(peer=0, name="peer", since=1, noticed=1, wall=1)
+    assert "what the Primary (peer) has written since 1970" in wording.detail(view, Memory(loss=loss))
+    alone = replace(up(EIGHT / "split-brain", "right"), role="Secondary")
+    assert "replication from the Primary (peer) is down since 1970" in wording.detail(alone, Memory(loss=loss))
 
 
 def judged(parse: Callable[[str, str], Resource | None], text: str, name: str) -> Level:
