@@ -14,6 +14,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from failoverd.core.ordering import Verdict
 from failoverd.daemon.access import peer
 from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
@@ -22,7 +23,7 @@ from failoverd.daemon.intake.judge import Change, Judge, Told
 from failoverd.daemon.intake.lastevents import LastEvents
 from failoverd.daemon.intake.notify import NotifySocket
 from failoverd.daemon.intake.spool import Spool
-from failoverd.daemon.intake.wire import Handed, parse_fifo, parse_hook
+from failoverd.daemon.intake.wire import Handed, of_lvs, parse_fifo, parse_hook
 
 if TYPE_CHECKING:
     import socket
@@ -274,6 +275,8 @@ class Intake:
             said = parse_fifo(line)
             if said:
                 self._judge.fifo(said, ticks, wall, lost=self._lost)
+            elif of_lvs(line):
+                self._judge.counts[Verdict.IGNORED] += 1
             else:
                 self._complaints.reject("not an event in keepalived's FIFO", line=line[:80])
         if empty:

@@ -1,7 +1,8 @@
 """What hooks and keepalived's FIFO write, as bytes and as values. No I/O here.
 
 The hook's line is `hooks/notify`'s: tab separated, versioned. The FIFO's is keepalived's ``notify_fifo()`` in
-``vrrp_notify.c``: ``INSTANCE "VI_1" MASTER 150``, the name in quotes and otherwise as it was configured.
+``vrrp_notify.c``: ``INSTANCE "VI_1" MASTER 150``, the name in quotes and otherwise as it was configured. Where it is
+``notify_fifo``'s, what its health checks say of LVS is among them: ``VS [192.0.2.1]:tcp:80 UP``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ MAX_LINE = 4096
 
 _NAME = rb"[^\x00-\x1f\x7f]{1,1024}"
 _FIFO = re.compile(rb'(INSTANCE|GROUP) "(' + _NAME + rb')" ([A-Z_]{1,64})(?: (\d{1,9}))?')
+_LVS = re.compile(rb"[VR]S [^\x00-\x1f\x7f]{1,2048} (?:UP|DOWN)")
 _HOOK = re.compile(
     rb"1\t([0-9a-f-]{36})\t(\d{1,18})\t(\d{1,9})\t(INSTANCE|GROUP)\t(" + _NAME + rb")\t([A-Z_]{1,64})\t(\d{0,9})"
 )
@@ -48,6 +50,11 @@ def parse_fifo(line: bytes) -> Said | None:
     """A line of the FIFO without its newline; None when it is not one."""
     found = _FIFO.fullmatch(line)
     return _said(*found.groups()) if found else None
+
+
+def of_lvs(line: bytes) -> bool:
+    """Whether the FIFO's line tells of a virtual or real server of LVS, which is nobody's business here."""
+    return _LVS.fullmatch(line) is not None
 
 
 def parse_hook(line: bytes) -> Handed | None:

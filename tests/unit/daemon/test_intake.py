@@ -389,6 +389,15 @@ async def test_nonsense_in_the_fifo_is_passed_over(running: Node) -> None:
     assert running.intake.counters["rejected"] == 2
 
 
+async def test_what_health_checks_say_of_lvs_is_ignored(running: Node) -> None:
+    """As keepalived 2.2.7 writes it into a `notify_fifo`, which it shares with what VRRP says."""
+    running.fifo("VS [192.0.2.1]:tcp:80 UP\nRS [192.0.2.9]:tcp:80 [192.0.2.1]:tcp:80 DOWN\n")
+    running.fifo('VS FWM 7 UP\nVS nonsense\nINSTANCE "VI_1" MASTER 150\n')
+    await running.until_told(1)
+    assert running.intake
+    assert running.intake.counters == {"accepted": 1, "duplicate": 0, "stale": 0, "ignored": 3, "rejected": 1}
+
+
 async def test_the_spool_takes_events_only(running: Node, tmp_path: Path) -> None:
     spool = running.runtime / "spool"
     outside = tmp_path / "outside"
