@@ -29,6 +29,11 @@ from failoverd.daemon import schema
 from failoverd.daemon.options import InstanceOptions, KeepalivedOptions, NodeOptions, ResourceOptions
 from failoverd.daemon.schema import Path
 
+#: Tables and lists within each other; no key is as deep as that.
+DEEPEST = 32
+
+_TOO_DEEP = f"more than {DEEPEST} tables or lists within each other; expected at most six"
+
 
 class ConfigError(Exception):
     """The configuration cannot be used. `problems`: one line each, with file, key and what was expected."""
@@ -84,8 +89,13 @@ class _Reader:
             self.problems.append(f"{file}: cannot be read: {reason}; expected a configuration in TOML (see --config)")
         except tomllib.TOMLDecodeError as error:
             self.problems.append(f"{file}: not valid TOML: {error}")
+        except RecursionError:
+            self.problems.append(f"{file}: {_TOO_DEEP}")
         else:
-            self._merge(self.tables, tables, (), file)
+            if _deep(tables):
+                self.problems.append(f"{file}: {_TOO_DEEP}")
+            else:
+                self._merge(self.tables, tables, (), file)
 
     def _merge(self, into: dict[str, Any], tables: Mapping[str, Any], at: Path, file: File) -> None:
         for key, value in tables.items():
@@ -272,6 +282,19 @@ class _Instance:
         if cycle:
             path = (*self.path, "resource", cycle[0], "needs")
             self.reader.problem(path, f"a circle: {' needs '.join(cycle)}; expected none")
+
+
+def _deep(tables: Mapping[str, Any]) -> bool:
+    """Whether more is within each other than any key is, or than Python can follow."""
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 def _cycle(needs: Mapping[str, list[str]]) -> list[str]:

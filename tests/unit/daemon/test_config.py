@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,25 @@ def test_durations(text: str | float, value: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         schema.seconds(text)
+
+
+@pytest.mark.parametrize("depth", [40, 400, 3000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda depth: f"a = {'[' * depth}{']' * depth}\n",
+        lambda depth: f"a = {'{ a = ' * depth}1{' }' * depth}\n",
+        lambda depth: f"{'.'.join(['a'] * depth)} = 1\n",
+        lambda depth: f"[{'.'.join(['a'] * depth)}]\n",
+    ],
+    ids=["lists", "tables", "a key", "a heading"],
+)
+def test_nothing_can_be_nested_without_end(file: Path, text: Callable[[int], str], depth: int) -> None:
+    assert errors(file, text(depth)) == [
+        "more than 32 tables or lists within each other; expected at most six",
+    ]
+
+
+def test_what_is_nested_within_reason_is_named(file: Path) -> None:
+    (problem,) = errors(file, f"a = {'[' * 20}{']' * 20}\n")
+    assert problem.startswith("a: unknown key")
