@@ -10,7 +10,11 @@ from failoverd.core.events import Alarm, Matter, TransitionEnded, TransitionStar
 from failoverd.core.model import Ending
 from failoverd.daemon import messages
 from failoverd.daemon.intake import Told
+from failoverd.daemon.restraint import Restraint
 from failoverd.daemon.store import Store
+
+#: Seconds between two alarms that another node is MASTER as well.
+RIVALS = 60.0
 
 _log = log.get("service")
 
@@ -27,9 +31,23 @@ def tell(effect: TransitionStarted | TransitionEnded | Alarm) -> None:
             _alarm(instance, matter, text)
 
 
-def reasserted(instance: str) -> None:
-    """Log that keepalived, being MASTER, heard another one."""
-    _alarm(instance, Matter.DOUBLE_MASTER, "keepalived, as MASTER, heard another MASTER of lower priority")
+class Rivals:
+    """Says that keepalived, being MASTER, hears another one: at once, then once in a minute for as long as it does."""
+
+    def __init__(self) -> None:
+        self._restraint = Restraint[str](RIVALS, lambda name, _: self._say(name, "still hears"))
+
+    def heard(self, instance: str) -> None:
+        """Keepalived told of it."""
+        if self._restraint.admits(instance, instance):
+            self._say(instance, "heard")
+
+    def close(self) -> None:
+        """Say nothing more."""
+        self._restraint.close()
+
+    def _say(self, instance: str, hears: str) -> None:
+        _alarm(instance, Matter.DOUBLE_MASTER, f"keepalived, as MASTER, {hears} another MASTER of lower priority")
 
 
 def _alarm(instance: str, matter: Matter, text: str) -> None:

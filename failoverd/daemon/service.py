@@ -127,6 +127,8 @@ class Service:
                 voided=self.intake.voided,
                 booted=lambda name: name in first and boot.recent(),
             )
+            self._rivals = chronicle.Rivals()
+            stack.callback(self._rivals.close)
             pulse = Pulse(self._look_around)
             stack.callback(pulse.close)
             stack.push_async_callback(self.executor.close)
@@ -149,19 +151,23 @@ class Service:
             systemd.tell(ready=True, status=self._line)
             control.serve()  # not before there is something to tell: with systemd's socket, people ask at any time
             await self._end.wait()
-            self._keepalived.look()  # it may have ended just now, at a shutdown of the machine
-            self.intake.close()
-            pulse.stopping()
-            self._ending = True
-            _log.info("stopping: demotions are finished, steps in flight awaited, all else stays as it is")
-            while self._demoting():
-                await self._moved.wait()
-                self._moved.clear()
-            self._stopped = True
-            self._inquiry.close()
-            for handle in (self._timer, self._looking):
-                if handle is not None:
-                    handle.cancel()
+            await self._finish(pulse)
+
+    async def _finish(self, pulse: Pulse) -> None:
+        """End: what is on its way to standby gets there first."""
+        self._keepalived.look()  # it may have ended just now, at a shutdown of the machine
+        self.intake.close()
+        pulse.stopping()
+        self._ending = True
+        _log.info("stopping: demotions are finished, steps in flight awaited, all else stays as it is")
+        while self._demoting():
+            await self._moved.wait()
+            self._moved.clear()
+        self._stopped = True
+        self._inquiry.close()
+        for handle in (self._timer, self._looking):
+            if handle is not None:
+                handle.cancel()
 
     # ------------------------------------------------------------ into the core, and out of it
 
@@ -271,8 +277,9 @@ class Service:
                 if change.state is not None:
                     self._say(_log.info, "event", instance=change.name, state=change.state.value)
                     self.dispatch(VrrpChanged(instance=change.name, state=change.state))
+                if change.rival:
+                    self._rivals.heard(change.name)
                 if change.reassert:
-                    chronicle.reasserted(change.name)
                     self.dispatch(Reasserted(instance=change.name))
         self._read |= read
         if self._looking is None and (read or not self._keepalived.conditions):

@@ -19,11 +19,12 @@ from failoverd.daemon.access import peer
 from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.fifo import Fifo
-from failoverd.daemon.intake.judge import Change, Judge, Told
+from failoverd.daemon.intake.judge import REASSERT, Change, Judge, Told
 from failoverd.daemon.intake.lastevents import LastEvents
 from failoverd.daemon.intake.notify import NotifySocket
 from failoverd.daemon.intake.spool import Spool
-from failoverd.daemon.intake.wire import Handed, of_lvs, parse_fifo, parse_hook
+from failoverd.daemon.intake.wire import Handed, Said, of_lvs, parse_fifo, parse_hook
+from failoverd.daemon.restraint import Restraint
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +41,9 @@ LOOKS = 16
 
 #: Spooled files read in one turn.
 FILES = 256
+
+#: Seconds between two looks at an instance that two nodes are MASTER of, as long as keepalived says so.
+REASSERTIONS = 1.0
 
 _HZ = os.sysconf("SC_CLK_TCK")
 
@@ -82,6 +86,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._judge = Judge(records.boot, followed)
         self._complaints = Complaints(time.monotonic)
+        self._reassertions = Restraint(REASSERTIONS, self._hear_last)
         self._last = LastEvents(records, self._complaints)
         self._fifo = Fifo(runtime_dir / "keepalived.fifo", self._complaints)
         self._spool = Spool(runtime_dir / "spool", self._complaints)
@@ -152,6 +157,7 @@ class Intake:
     def close(self) -> None:
         """Let go of everything. Hooks that were not judged yet are not acknowledged, so they spool what they have."""
         self._notify.close()
+        self._reassertions.close()
         if self._next_turn:
             self._next_turn.cancel()
         for fd in (self._fifo.fd, self._inotify.fd if self._inotify else -1):
@@ -247,7 +253,7 @@ class Intake:
         pending, self._pending = self._pending, []
         wall = time.time()
         for handed, source, _ in pending:
-            self._judge.hook(handed, source, wall)
+            self._hear(handed.said, partial(self._judge.hook, handed, source, wall))
         newest, changes, told = self._judge.end()
         recorded = self._last.write(newest)
         for each in pending:
@@ -256,6 +262,16 @@ class Intake:
             self._deliver(changes)
         if told:
             self._record(told)
+
+    def _hear(self, said: Said, judge: Callable[[], None]) -> None:
+        """Keepalived says at each advert of another MASTER that it heard it: that is worth one look in a while."""
+        if said.word != REASSERT or self._reassertions.admits(said.name, judge):
+            judge()
+
+    def _hear_last(self, judge: Callable[[], None], held: int) -> None:
+        self._judge.counts[Verdict.DUPLICATE] += held - 1
+        judge()
+        self._turn()
 
     def _empty_fifo(self) -> bool:
         empty = self._look_at_fifo()
@@ -274,7 +290,7 @@ class Intake:
         for line in lines:
             said = parse_fifo(line)
             if said:
-                self._judge.fifo(said, ticks, wall, lost=self._lost)
+                self._hear(said, partial(self._judge.fifo, said, ticks, wall, lost=self._lost))
             elif of_lvs(line):
                 self._judge.counts[Verdict.IGNORED] += 1
             else:

@@ -24,6 +24,8 @@ _STATES = {state.value: state for state in VrrpState}
 class Change:
     """What the core has to know. `state` None: nothing changed. `reassert`: verify everything, changed or not.
 
+    `rival`: because keepalived, as MASTER, heard another one.
+
     `source` is fifo, hook or spool. `ticks` (since boot) is when the change happened if a hook told it, and when it
     was read if the FIFO did; `wall` is when it came in, in seconds since the epoch.
     """
@@ -34,6 +36,7 @@ class Change:
     source: str
     ticks: int
     wall: float
+    rival: bool = False
 
 
 class Told(NamedTuple):
@@ -125,17 +128,31 @@ class Judge:
             verdict = Verdict.IGNORED
         elif verdict is Verdict.ACCEPTED:
             # A state that came and went within the turn left its marks: everything is to be verified.
+            before = self._changes.get(name)
             self._changes[name] = Change(
-                name=name, state=state, reassert=name in self._changes, source=source, ticks=ticks, wall=wall
+                name=name,
+                state=state,
+                reassert=before is not None,
+                source=source,
+                ticks=ticks,
+                wall=wall,
+                rival=before is not None and before.rival,
             )
         elif word == REASSERT and verdict is Verdict.IGNORED:
             verdict = Verdict.DUPLICATE
-            self._look_again(name, source, ticks, wall)
+            self._look_again(name, source, ticks, wall, rival=True)
         self.counts[verdict] += 1
         self._told.append(Told(kind, name, word, priority, source, ticks, pid, verdict, wall))
 
-    def _look_again(self, name: str, source: str, ticks: int, wall: float) -> None:
+    def _look_again(self, name: str, source: str, ticks: int, wall: float, *, rival: bool = False) -> None:
         if name in self.followed:
-            change = self._changes.get(name)
-            state = change.state if change else None
-            self._changes[name] = Change(name=name, state=state, reassert=True, source=source, ticks=ticks, wall=wall)
+            before = self._changes.get(name)
+            self._changes[name] = Change(
+                name=name,
+                state=before.state if before else None,
+                reassert=True,
+                source=source,
+                ticks=ticks,
+                wall=wall,
+                rival=rival or (before is not None and before.rival),
+            )

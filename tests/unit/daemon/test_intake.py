@@ -208,14 +208,23 @@ async def test_the_fifo_is_read_before_a_hook_is_judged(running: Node) -> None:
     assert running.states()[-1] is MASTER
 
 
-async def test_a_reassertion_is_a_change_of_nothing(running: Node) -> None:
-    running.fifo('INSTANCE "VI_1" MASTER 150\n')
-    await running.until_told(1)
-    running.fifo('INSTANCE "VI_1" MASTER_RX_LOWER_PRI 150\n' * 22)
-    await running.until_told(23)
-    assert [(change.state, change.reassert) for change in running.changes] == [(MASTER, False), (None, True)]
-    assert running.intake
-    assert running.intake.counters["duplicate"] == 22
+async def test_reassertions_are_one_change_of_nothing_now_and_then(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "REASSERTIONS", 0.2)
+    node.start()
+    node.fifo('INSTANCE "VI_1" MASTER 150\n')
+    await node.until_told(1)
+    for _ in range(3):
+        node.fifo('INSTANCE "VI_1" MASTER_RX_LOWER_PRI 150\n' * 100 + 'INSTANCE "VI 2.x" MASTER_RX_LOWER_PRI 150\n')
+        await eventually(lambda: node.intake is not None and not node.intake._looks)
+    node.spool("5-5", line("MASTER_RX_LOWER_PRI", 5))
+    assert node.intake
+    intake = node.intake
+    await node.until(lambda: intake.counters["duplicate"] == 304)
+    changes = [change for change in node.changes if change.name == "VI_1"]
+    assert [(c.state, c.reassert, c.rival) for c in changes[:2]] == [(MASTER, False, False), (None, True, True)]
+    assert 3 <= len(changes) <= 8, "the first, the last, and few between"
+    assert changes[-1].source == "spool"
+    assert len(node.told) < 20
 
 
 async def test_priorities_and_unknown_words_are_kept_and_ignored(running: Node) -> None:
@@ -244,6 +253,7 @@ async def test_a_state_that_came_and_went_asks_to_verify(running: Node) -> None:
     running.fifo('INSTANCE "VI_1" BACKUP 150\nINSTANCE "VI_1" MASTER 150\n')
     await running.until_told(3)
     assert [(change.state, change.reassert) for change in running.changes] == [(MASTER, False), (MASTER, True)]
+    assert not running.changes[-1].rival, "nobody heard another MASTER"
 
 
 # Floods.

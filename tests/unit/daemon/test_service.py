@@ -102,6 +102,16 @@ def test_priorities_are_no_states(chain: Living) -> None:
     assert chain.instance_status()["vrrp_state"] == "MASTER"
 
 
+def test_adverts_of_another_master_are_one_alarm(chain: Living) -> None:
+    chain.start()
+    chain.fifo('INSTANCE "VI_1" MASTER 150')
+    chain.until("active")
+    for _ in range(30):  # a hook is acknowledged, so each has a turn of its own
+        chain.hook("MASTER_RX_LOWER_PRI")
+    wait_for("all are heard", lambda: chain.status()["events"]["duplicate"] == 30)
+    assert chain.log.read_text().count("heard another MASTER of lower priority") == 1
+
+
 def test_a_group_and_a_name_with_spaces(node: Living) -> None:
     node.instance("my group.1")
     node.resource("disk", instance="my group.1")
