@@ -41,6 +41,7 @@ class Records:
         self.boot = boot()
         self._lock = -1
         self._kept: dict[str, bytes] = {}
+        self._owed: dict[str, bytes] = {}
         self.move(runtime_dir)
 
     def move(self, runtime_dir: Path) -> None:
@@ -48,6 +49,7 @@ class Records:
         self.directory = runtime_dir / "records"
         self._lock_file = runtime_dir / "lock"
         self._kept.clear()
+        self._owed.clear()
 
     def take(self) -> None:
         """Be the only daemon with this runtime directory, until `release` or the end of the process. LockedError."""
@@ -81,8 +83,16 @@ class Records:
             return None
 
     def write(self, record: str, content: Mapping[str, Any], *, keep_old: bool = False) -> bool:
-        """Whether it is recorded. `keep_old`: what was recorded before, though out of date, is safer than nothing."""
+        """Whether it is recorded; if not, it is when `look` finds room, and nothing is in its place until then.
+
+        `keep_old`: what was recorded before, though out of date, is safer than nothing, and stays.
+        """
         return self._put(record, json.dumps({"boot": self.boot, **content}).encode(), keep_old=keep_old)
+
+    def look(self) -> None:
+        """Try again what could not be written, and was not to be kept as it was."""
+        for record, data in tuple(self._owed.items()):
+            self._put(record, data, keep_old=False)
 
     def restore(self) -> None:
         """Write again all that this process recorded: the directory was removed."""
@@ -102,12 +112,14 @@ class Records:
         except OSError as error:
             if not keep_old:
                 self._kept.pop(record, None)
+                self._owed[record] = data
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
             old = ", and what it says is out of date" if os.path.lexists(file) else ""
             troubles.begin(_about(record), f"{file} cannot be written: {error.strerror}{old}. Is there room?")
             return False
         self._kept[record] = data
+        self._owed.pop(record, None)
         troubles.end(_about(record))
         return True
 

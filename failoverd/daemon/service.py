@@ -288,6 +288,7 @@ class Service:
 
     def _look_around(self) -> None:
         self._keepalived.look()
+        records.look()
         self.intake.look()
         self._track.look()
 

@@ -106,8 +106,11 @@ def test_what_cannot_be_written_is_removed_or_kept_as_is_asked(small: Path, trou
         said[2],
     ]
     filler.unlink()
-    assert all(records.write(record, large) for record in ("last", "notes", "first"))
+    records.look()
     assert records.read("last") == large
+    assert records.read("notes") == {"state": "old"}, "who was told that it is not recorded did not act on it"
+    assert len(texts(troubles)) == 1
+    assert records.write("notes", large, keep_old=True)
     assert texts(troubles) == []
 
 
