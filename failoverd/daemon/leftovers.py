@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from failoverd.core.model import Verb
-from failoverd.drivers.command import LADDER, MARK
+from failoverd.drivers.command import MARK
+from failoverd.drivers.process import LADDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,21 @@ from typing import Any, Protocol, runtime_checkable
 from failoverd.core.model import Observation, ResourceSpec, Verb
 
 #: Modules beside the drivers that are doors, not drivers.
-DOORS = frozenset({"birdctl", "birdinclude", "command", "dbus", "drbdstate", "pipe", "shared", "stream", "systemd"})
+DOORS = frozenset(
+    {
+        "birdctl",
+        "birdinclude",
+        "command",
+        "dbus",
+        "drbdstate",
+        "pipe",
+        "process",
+        "shared",
+        "spawn",
+        "stream",
+        "systemd",
+    }
+)
 
 
 class DriverError(Exception):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.drivers import DriverError, Hung, NotStarted, TimedOut, command
+from failoverd.drivers import DriverError, Hung, NotStarted, TimedOut, command, process
 
 IGNORES_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
@@ -106,7 +106,7 @@ async def test_words_that_are_too_many_say_what_is_left_out() -> None:
     assert done.returncode == 1
     for said in (done.stdout, done.stderr):
         assert (command.first_line(said), command.last_line(said)) == ("first", "last")
-        assert f"\n[{5_000_011 - command.WORDS - 4096} bytes are left out]\n" in said
+        assert f"\n[{5_000_011 - process.WORDS - 4096} bytes are left out]\n" in said
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_a_daemon_with_our_pipe_in_a_group_of_its_own_is_no_hang(tmp_path:
 
 async def test_what_cannot_be_killed_is_hung_and_reaped_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # D state cannot be had on demand: a last rung that the tool survives looks the same from here.
-    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    monkeypatch.setattr("failoverd.drivers.process.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
     told_pid = tmp_path / "pid"
     with pytest.raises(Hung, match="does not end on SIGKILL"):
         await command.run(["sh", "-c", f"echo $$ > {told_pid}; {IGNORES_TERM}"], timeout=0.2)
@@ -191,7 +191,7 @@ async def test_what_cannot_be_killed_is_hung_and_reaped_later(monkeypatch: pytes
 
 async def test_a_child_that_cannot_be_killed_is_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # drbdadm dies, drbdsetup stays in D state and holds the pipe.
-    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    monkeypatch.setattr("failoverd.drivers.process.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
     told_pid = tmp_path / "pid"
     script = f"(trap '' TERM; while :; do sleep 0.1; done) & echo $! > {told_pid}; wait"
     with pytest.raises(Hung):
@@ -240,7 +240,7 @@ async def test_cancelling_what_is_being_ended_waits_for_its_end(tmp_path: Path) 
 
 
 async def test_cancelling_what_cannot_be_killed_is_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    monkeypatch.setattr("failoverd.drivers.process.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
     told_pid = tmp_path / "pid"
     task = asyncio.create_task(command.run(["sh", "-c", f"trap '' TERM; echo $$ > {told_pid}; {IGNORES_TERM}"]))
     child = await told(told_pid)

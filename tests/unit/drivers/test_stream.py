@@ -83,7 +83,7 @@ async def test_being_cancelled_ends_the_program(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_cannot_be_killed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("failoverd.drivers.command.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    monkeypatch.setattr("failoverd.drivers.process.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
     told = tmp_path / "pid"
     script = f"trap '' TERM; echo $$ >{told}; echo here; while :; do sleep 0.1; done"
     async with stream.following(["sh", "-c", script]) as lines:

@@ -360,7 +360,7 @@ async def test_cancelled_at_the_deadline_when_the_tool_hangs(fake: FakeDrbd) -> 
 
 
 async def test_a_tool_in_d_state_is_hung(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command, "LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
+    monkeypatch.setattr("failoverd.drivers.process.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGWINCH, 0.05)))
     told = tmp_path / "pid"
     fake.state(NINE / "all-fine", "right")
     fake.script(PRIMARY_9, f"trap '' TERM; echo $$ >{told}; while :; do sleep 0.1; done")

@@ -1,0 +1,69 @@
+"""The whole daemon, with a tool on a disk that hangs: nothing but that one resource waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.daemon.living import Living, wait_for
+from tests.unit.drivers.disks import Disk, hanging
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/fuse").exists(), reason="needs root and a kernel with FUSE"
+)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with hanging(tmp_path / "disk", f"#!/bin/sh\ntouch {tmp_path}/node/things/ran\n") as disk:
+        yield disk
+
+
+@pytest.fixture
+def node(tmp_path: Path, disk: Disk) -> Iterator[Living]:
+    """Two instances: the first one's resource is activated by the tool on the disk."""
+    (tmp_path / "node").mkdir()
+    made = Living(tmp_path / "node")
+    made.instance("VI_1")
+    made.tables.append(
+        "[instance.VI_1.resource.stuck]\n"
+        'driver = "exec"\ntimeout = "1s"\nretries = 0\n'
+        f"activate = {json.dumps([str(disk.tool)])}\n"
+        'deactivate = ["true"]\nobserve = ["sh", "-c", "exit 3"]\n'
+    )
+    made.instance("VI_2")
+    made.resource("free", instance="VI_2")
+    yield made
+    made.stop(signal.SIGKILL)
+
+
+def test_another_instance_is_followed(node: Living, disk: Disk) -> None:
+    node.start()
+    for name in ("VI_1", "VI_2"):
+        node.hook("BACKUP", name)
+    node.until("standby", "VI_2")
+    node.hook("MASTER", "VI_2")
+    node.until("active", "VI_2")
+    node.hook("MASTER", "VI_1")
+    disk.asked()
+    node.hook("BACKUP", "VI_2")
+    node.until("standby", "VI_2")
+    step = wait_for("the step on the disk ended", lambda: ended(node, "stuck"))
+    assert step["outcome"] == "hung"
+    assert f"does the disk answer that {disk.tool} is on?" in step["detail"]
+    disk.answer()
+    node.hook("BACKUP", "VI_1")
+    node.until("standby", "VI_1")
+    assert not (node.things / "ran").exists()
+
+
+def ended(node: Living, resource: str) -> Any:
+    """The newest step on it, when it has ended."""
+    steps = [step for transition in node.history() for step in transition["steps"] if step["resource"] == resource]
+    return steps[0] if steps and steps[0]["outcome"] else None

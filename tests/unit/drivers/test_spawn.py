@@ -1,0 +1,148 @@
+"""Starting programs on a disk that hangs: nobody else waits, and what was given up never runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from failoverd.drivers import DriverError, Hung, TimedOut, command, spawn
+from tests.unit.drivers.disks import Disk, hanging
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/fuse").exists(), reason="needs root and a kernel with FUSE"
+)
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    """The file that the tool on the disk writes a line into."""
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def disk(tmp_path: Path, ran: Path) -> Iterator[Disk]:
+    with hanging(tmp_path / "disk", f'#!/bin/sh\necho "$@" >> {ran}\n') as disk:
+        yield disk
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failoverd.drivers.process.LADDER", ((signal.SIGTERM, 0.05), (signal.SIGKILL, 0.05)))
+
+
+async def all_born() -> None:
+    """No start is under way any more."""
+    async with asyncio.timeout(10):
+        while spawn._threads._lines:
+            await asyncio.sleep(0.01)
+
+
+async def test_others_start_while_one_hangs(disk: Disk, ran: Path) -> None:
+    slow = asyncio.create_task(command.run([str(disk.tool), "late", "but whole"]))
+    await asyncio.to_thread(disk.asked)
+    assert (await command.run(["echo", "others"])).stdout == "others\n"
+    assert not slow.done()
+    disk.answer()
+    assert (await slow).returncode == 0
+    assert ran.read_text() == "late but whole\n"
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_start_that_hangs_is_named_when_its_time_is_up_and_never_runs(disk: Disk, ran: Path) -> None:
+    task = asyncio.create_task(command.run([str(disk.tool), "given up"]))
+    await asyncio.to_thread(disk.asked)
+    task.cancel()
+    with pytest.raises(Hung, match=rf"its start does not end; does the disk answer that {disk.tool} is on\?"):
+        await task
+    disk.answer()
+    await all_born()
+    await command.run([str(disk.tool), "again"])
+    assert ran.read_text() == "again\n"
+
+
+@pytest.mark.usefixtures("short")
+async def test_starts_that_hang_do_not_pile_up(disk: Disk, ran: Path) -> None:
+    before = spawn._threads._count
+    first = asyncio.create_task(command.run([str(disk.tool)]))
+    await asyncio.to_thread(disk.asked)
+    for _ in range(20):
+        with pytest.raises(Hung, match=f"not started, because an earlier start of {disk.tool} has not ended"):
+            await command.run([str(disk.tool)], timeout=0.01)
+    first.cancel()
+    with pytest.raises(Hung, match="its start does not end"):
+        await first
+    assert spawn._threads._count <= before + 1
+    assert [len(line) for line in spawn._threads._lines.values()] == [1]
+    assert (await command.run(["echo", "others"])).stdout == "others\n"
+    disk.answer()
+    await all_born()
+    assert not ran.exists()
+
+
+async def test_what_waits_behind_a_start_that_hung_is_started(disk: Disk, ran: Path) -> None:
+    tasks = [asyncio.create_task(command.run([str(disk.tool), str(number)])) for number in range(5)]
+    await asyncio.to_thread(disk.asked)
+    disk.answer()
+    assert [(await task).returncode for task in tasks] == [0] * 5
+    assert sorted(ran.read_text().split()) == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_start_that_can_still_be_killed_is_over_at_the_deadline(tmp_path: Path) -> None:
+    # A disk whose server takes no question: who waits for it can be killed.
+    with hanging(tmp_path / "disk", "") as disk:
+        os.kill(disk.server, signal.SIGSTOP)
+        with pytest.raises(TimedOut, match="no end within"):
+            await command.run([str(disk.tool)], timeout=0.1)
+        os.kill(disk.server, signal.SIGCONT)
+    await all_born()
+
+
+@pytest.mark.usefixtures("short")
+async def test_no_program_waits_for_ever_when_all_threads_hang(
+    monkeypatch: pytest.MonkeyPatch, disk: Disk, tmp_path: Path
+) -> None:
+    threads = spawn._Threads()
+    monkeypatch.setattr(spawn, "_threads", threads)
+    monkeypatch.setattr(spawn, "MOST", 1)
+    slow = asyncio.create_task(command.run([str(disk.tool)]))
+    await asyncio.to_thread(disk.asked)
+    with pytest.raises(Hung, match="not started, because the starts of 1 other programs have not ended"):
+        await command.run(["touch", str(tmp_path / "withdrawn")], timeout=0.1)
+    later = asyncio.create_task(command.run(["touch", str(tmp_path / "later")]))
+    await asyncio.sleep(0)
+    disk.answer()
+    assert [(await task).returncode for task in (slow, later)] == [0, 0]
+    assert threads._count == 1
+    assert not (tmp_path / "withdrawn").exists()
+
+
+async def test_a_tool_has_none_of_our_files(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        done = await command.run(["ls", "-l", "/proc/self/fd"])
+    assert "lock" not in done.stdout
+
+
+async def test_a_word_with_a_nul_byte_is_an_error() -> None:
+    with pytest.raises(DriverError, match="NUL"):
+        await command.run(["echo", "a\0b"])
+
+
+def test_a_tool_is_not_spared_when_memory_runs_out() -> None:
+    # To be spared (a score below 0) is a privilege that not every machine for tests has: one above 0 shows the same.
+    script = (
+        "import asyncio, pathlib\n"
+        "from failoverd.drivers import command, spawn\n"
+        "pathlib.Path('/proc/self/oom_score_adj').write_text('100')\n"
+        "spawn._SPARED = True\n"
+        "wait = 'until grep -qx 0 /proc/self/oom_score_adj; do :; done'\n"
+        "asyncio.run(command.run(['sh', '-c', wait], timeout=10))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
