@@ -51,7 +51,6 @@ from failoverd.core.model import (
     InstanceState,
     Keepalived,
     Level,
-    Phase,
     State,
     Target,
     Vip,
@@ -219,7 +218,7 @@ def _may_take_back(turn: Turn, instance: InstanceState) -> bool:
     if not instance.released or turn.now < planner.take_back_at(instance) or guards.deaf(instance) is not None:
         return False
     sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in instance.resources.values())
-    return sound and instance.phase in (Phase.STANDBY, Phase.REFUSED)
+    return sound and instance.transition is None
 
 
 Rule = Callable[[Turn, InstanceState, Any], InstanceState]
@@ -237,15 +236,11 @@ _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
     Tick: _wake,
 }
 
-#: The one table: what every kind of event does in every phase.
-TABLE: Mapping[Phase, Mapping[type[InstanceEvent], Rule]] = {
-    Phase.UNKNOWN: {**_ANYWHERE, Reasserted: _inquire, TruthTold: _adopt, VipsSeen: _see_vips_and_ask},
-    Phase.STANDBY: {**_ANYWHERE, Reasserted: _inquire},
-    Phase.PROMOTING: _ANYWHERE,
-    Phase.ACTIVE: _ANYWHERE,
-    Phase.DEMOTING: {**_ANYWHERE, Reasserted: _inquire},
-    Phase.REFUSED: _ANYWHERE,
-    Phase.FAILED: _ANYWHERE,
+#: The one table: what every kind of event does for every target; None: nothing says what the node should be.
+TABLE: Mapping[Target | None, Mapping[type[InstanceEvent], Rule]] = {
+    None: {**_ANYWHERE, Reasserted: _inquire, TruthTold: _adopt, VipsSeen: _see_vips_and_ask},
+    Target.STANDBY: {**_ANYWHERE, Reasserted: _inquire},
+    Target.ACTIVE: _ANYWHERE,
 }
 
 
@@ -273,7 +268,7 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
 def _apply(turn: Turn, event: InstanceEvent) -> None:
     for name in tuple(_concerned(turn, event)):
         instance = turn.take(name)
-        turn.put(name, TABLE[instance.phase][type(event)](turn, instance, event))
+        turn.put(name, TABLE[instance.target][type(event)](turn, instance, event))
     if isinstance(event, StepEnded):
         orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
         turn.state = replace(turn.state, orphans=orphans)

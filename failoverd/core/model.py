@@ -276,7 +276,8 @@ class InstanceState:
     `vip_deadline`: until when the VIPs may disagree with the target. `words`: how many words of keepalived were
     followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
     when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
-    the target. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
+    the target. `phase`: where it stands, to be shown; `settled`: how it last settled, None while nothing was to be
+    done. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
     `released`: why mastership was given away, empty when it was not; `released_at`: when; `releases`: how often in a
     row. `crowded`: a step of it
     waits for others to end, because the node has no room for it.
@@ -292,6 +293,7 @@ class InstanceState:
     target: Target | None = None
     direction: Target | None = None
     phase: Phase = Phase.UNKNOWN
+    settled: Phase | None = None
     reason: str = ""
     cause: str = ""
     words: int = 0
@@ -347,7 +349,8 @@ class State:
     """The node. The `next_` numbers are not used yet.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
-    have ended. `released`: instances whose mastership an earlier daemon gave away, before the first configuration.
+    have ended. Of an earlier daemon, until the first configuration: `released`: instances whose mastership it gave
+    away; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby since.
     """
 
     config: Config
@@ -356,4 +359,5 @@ class State:
     next_step: int = 1
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
+    maybe_active: frozenset[tuple[str, str]] = frozenset()
     agenda: Agenda = Agenda()

@@ -28,7 +28,7 @@ def reload(turn: Turn, config: Config) -> None:
         adopted = {(name, r) for r in spec.resources}
         orphans = {key: step for key, step in turn.state.orphans.items() if key not in adopted}
         turn.state = replace(turn.state, orphans=orphans)
-    turn.state = replace(turn.state, released=frozenset())
+    turn.state = replace(turn.state, released=frozenset(), maybe_active=frozenset())
 
 
 def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> InstanceState:
@@ -38,7 +38,7 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
         if before is None or before.spec.driver != each.driver:
             before = ResourceState(spec=each, since=turn.now)
         step = turn.state.orphans.get((spec.name, name))
-        maybe_active = before.maybe_active or step is not None
+        maybe_active = before.maybe_active or step is not None or (spec.name, name) in turn.state.maybe_active
         resources[name] = replace(before, spec=each, look=None, step=step, maybe_active=maybe_active)
     next_check = turn.now + turn.state.config.check_interval
     vips: dict[Vip, bool | None] = {vip: old.vips.get(vip) if old is not None else None for vip in spec.vips}

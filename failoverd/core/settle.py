@@ -95,7 +95,7 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     phase = _phase(instance, course)
     if not phase.settled and instance.transition is None:
         cause = course.refusal or turn.cause or instance.reason
-        if turn.drift and course.refusal is None and instance.phase in (Phase.ACTIVE, Phase.STANDBY):
+        if turn.drift and course.refusal is None and instance.settled in (Phase.ACTIVE, Phase.STANDBY):
             turn.alarm(instance, Matter.DRIFT, cause)
         instance = turn.begin(instance, course.direction or Target.STANDBY, cause)
     if not course.hold and course.direction is not None:
@@ -172,7 +172,11 @@ def _activating(instance: InstanceState) -> bool:
 
 
 def _at(turn: Turn, instance: InstanceState, phase: Phase) -> InstanceState:
-    return instance if phase is instance.phase else replace(instance, phase=phase, since=turn.now)
+    if phase is not instance.phase:
+        instance = replace(instance, phase=phase, since=turn.now)
+    if phase is Phase.UNKNOWN:
+        return replace(instance, settled=None)
+    return replace(instance, settled=phase) if phase.settled else instance
 
 
 def _phase(instance: InstanceState, course: _Course) -> Phase:
@@ -181,7 +185,7 @@ def _phase(instance: InstanceState, course: _Course) -> Phase:
         return _held(instance, course)
     assert course.direction is not None
     rest = _rest(instance, course.direction)
-    quiet = instance.transition is None and rest is instance.phase and rest in (Phase.ACTIVE, Phase.STANDBY)
+    quiet = instance.transition is None and rest is instance.settled and rest in (Phase.ACTIVE, Phase.STANDBY)
     if planner.moving(resources, course.direction) or (not quiet and planner.confirming(resources, course.direction)):
         return Phase.PROMOTING if course.direction is Target.ACTIVE else Phase.DEMOTING
     return rest
@@ -207,9 +211,9 @@ def _held(instance: InstanceState, course: _Course) -> Phase:
     if course.overdue:
         active = all(r.seen.level is Level.ACTIVE for r in instance.resources.values())
         return Phase.ACTIVE if active else Phase.FAILED
-    drifted = instance.phase is Phase.ACTIVE and planner.candidates(instance.resources, Target.ACTIVE)
-    if instance.transition is None and instance.phase is not Phase.UNKNOWN and not drifted:
-        return instance.phase
+    drifted = instance.settled is Phase.ACTIVE and planner.candidates(instance.resources, Target.ACTIVE)
+    if instance.transition is None and instance.settled is not None and not drifted:
+        return instance.settled
     return Phase.PROMOTING
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from failoverd import log
 from failoverd.daemon import boot
+from failoverd.records import records
 
 #: Seconds that other writers get to have their data on the disk. One of the disks may be what hangs.
 SYNC = 10.0
@@ -16,7 +17,19 @@ SYNC = 10.0
 #: kernel.sysrq says.
 TRIGGER = Path("/proc/sysrq-trigger")
 
+_RECORD = "maybe-active"
 _log = log.get("reboot")
+
+
+def remember(resources: frozenset[tuple[str, str]]) -> None:
+    """Let the next daemon know what may be active, by instance and name: it may have to reboot for it."""
+    records.write(_RECORD, {"resources": sorted(resources)})
+
+
+def recall() -> frozenset[tuple[str, str]]:
+    """What an earlier daemon of this boot remembered; nothing, where it cannot be told."""
+    found = records.read(_RECORD) or {"resources": ()}
+    return frozenset((instance, resource) for instance, resource in found["resources"])
 
 
 class Reboot:

@@ -36,8 +36,8 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, InstanceState, Keepalived, State, Target, Verb
-from failoverd.daemon import boot, chronicle, config, status, systemd
+from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target, Verb
+from failoverd.daemon import boot, chronicle, config, reboot, status, systemd
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
@@ -87,6 +87,7 @@ class Service:
         self._admission = Admission(settings.runtime_dir)
         self._track = TrackFiles(settings.runtime_dir)
         self._reboot = Reboot()
+        self._maybe_active: frozenset[tuple[str, str]] = frozenset()
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
         self._read: set[str] = set()
@@ -110,7 +111,14 @@ class Service:
             stack.push_async_callback(self.store.close)
             transition = await self.store.first_free_id(deadline=_PATIENCE)
             released = self._track.released()
-            self.state = State(config=Config(), instances={}, next_transition=transition, released=released)
+            self._maybe_active = reboot.recall()
+            self.state = State(
+                config=Config(),
+                instances={},
+                next_transition=transition,
+                released=released,
+                maybe_active=self._maybe_active,
+            )
             self.intake = Intake(
                 self._settings.runtime_dir,
                 records,
@@ -236,6 +244,20 @@ class Service:
                 self._reboot.want(instance.unstoppable)
         if any(name not in before or i.released != before[name].released for name, i in changed.items()):
             self._tell_keepalived()
+        if any(r.spec.escalation is Escalation.REBOOT for i in changed.values() for r in i.resources.values()):
+            self._remember_active()
+
+    def _remember_active(self) -> None:
+        """Of what is to be rebooted for: whether it may be active outlives the daemon."""
+        found = frozenset(
+            (name, r)
+            for name, instance in self.state.instances.items()
+            for r, resource in instance.resources.items()
+            if resource.maybe_active and resource.spec.escalation is Escalation.REBOOT
+        )
+        if found != self._maybe_active:
+            self._maybe_active = found
+            self._afterwards.append(partial(reboot.remember, found))
 
     def _tell_keepalived(self) -> None:
         self._track.want({name: bool(instance.released) for name, instance in self.state.instances.items()})

@@ -63,11 +63,11 @@ def running(world: World) -> list[tuple[str, Verb]]:
     return [(name, step.verb) for (_, name), step in world.steps.items()]
 
 
-def test_the_table_handles_every_event_in_every_phase() -> None:
+def test_the_table_handles_every_event_for_every_target() -> None:
     kinds = set(typing.get_args(events.InstanceEvent))
-    assert set(machine.TABLE) == set(Phase)
-    for phase, rules in machine.TABLE.items():
-        assert set(rules) == kinds, phase
+    assert set(machine.TABLE) == {None, *Target}
+    for target, rules in machine.TABLE.items():
+        assert set(rules) == kinds, target
 
 
 def test_promotion_follows_needs_and_demotion_is_its_mirror() -> None:

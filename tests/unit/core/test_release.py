@@ -345,6 +345,17 @@ def test_a_sound_standby_that_cannot_be_looked_at_is_not_rebooted(was: Level) ->
     assert bool(reboots(world)) is (was is Level.ACTIVE)
 
 
+def test_what_an_earlier_daemon_saw_active_is_rebooted_for_too() -> None:
+    world = master(resource("guest", retries=1, escalation=Escalation.REBOOT))
+    maybe_active = world.maybe_active()
+    assert maybe_active == {GUEST}
+    world.actual[GUEST] = Level.UNKNOWN
+    world.start()
+    world.say(VrrpState.BACKUP)
+    fail_to_stop(world)
+    assert reboots(world)
+
+
 def test_that_no_tool_can_be_started_is_no_reason_to_reboot() -> None:
     world = master(resource("guest", retries=1, escalation=Escalation.REBOOT))
     world.say(VrrpState.BACKUP)

@@ -125,11 +125,23 @@ class World:
         self.questions.clear()
         self.told.clear()
         self.open.clear()
-        self.state = State(config=Config(), instances={}, released=frozenset(self.released))
+        self.state = State(
+            config=Config(),
+            instances={},
+            released=frozenset(self.released),
+            maybe_active=self.maybe_active(),
+        )
         self.send(Reloaded(config=self.config))
         for name, condition in self.keepalived.items():
             self.send(KeepalivedSeen(instances=frozenset((name,)), condition=condition))
         self.send(VipsSeen(present=dict(self.vips)))
+
+    def maybe_active(self) -> frozenset[Key]:
+        """What the daemon would leave to the next one."""
+        if not hasattr(self, "state"):
+            return frozenset()
+        found = ((name, r, each) for name, i in self.state.instances.items() for r, each in i.resources.items())
+        return frozenset((name, r) for name, r, each in found if each.maybe_active)
 
     @property
     def instance(self) -> InstanceState:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from failoverd.daemon import reboot
 from failoverd.daemon.reboot import Reboot
+from failoverd.records import records
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,12 @@ def test_what_cannot_be_triggered_asks_for_the_power_to_be_cut(tmp_path: Path) -
     with capture_logs() as lines:
         rebooted(tmp_path)
     assert "cut its power" in lines[-1]["event"]
+
+
+def test_what_may_be_active_is_known_to_the_next_daemon(tmp_path: Path) -> None:
+    records.move(tmp_path)
+    assert reboot.recall() == frozenset()
+    reboot.remember(frozenset({("VI_1", "guest")}))
+    assert reboot.recall() == {("VI_1", "guest")}
+    (tmp_path / "records" / "maybe-active").write_text('{"boot": "another", "resources": [["VI_1", "guest"]]}')
+    assert reboot.recall() == frozenset(), "another boot ended it"
