@@ -72,6 +72,13 @@ def test_nothing_but_failoverd_promotes_a_replica_as_the_manual_asks(file: Path)
     assert re.search(rf"^        {asked[1]};", options, re.MULTILINE)
 
 
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.res")), ids=lambda file: file.name)
+def test_a_replica_with_a_quorum_gives_errors_without_it_and_rejoins_by_itself(file: Path) -> None:
+    text = file.read_text()
+    assert ("quorum majority;" in text) is ("on-no-quorum io-error;" in text)
+    assert "force-secondary" not in text
+
+
 @pytest.mark.parametrize("use", ["router", "loadbalancer"])
 def test_a_debian_package_has_every_unit(use: str) -> None:
     units = [resource["unit"] for resource in uses.resources(use) if "unit" in resource]
