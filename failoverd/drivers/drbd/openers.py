@@ -13,12 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from failoverd.drivers import DriverError, command
+from failoverd.drivers.drbdstate import look
 
 #: Seconds that xl may take to tell the name of a domain; it needs 10 ms.
 PATIENCE = 2.0
-
-#: DRBD's number among block devices, which is its own in every kernel.
-MAJOR = 147
 
 #: As DRBD 9 names who has opened a device: ``drbd0 opened by mount (pid 848) at 2026-11-21 06:44:19.534``.
 _NAMED = re.compile(r"\bopened by (.+ \(pid \d+\))")
@@ -52,7 +50,7 @@ def _mounts(minor: int, root: Path) -> Iterator[str]:
     """As ``/proc/self/mountinfo``: ID, parent, MAJOR:MINOR, root, mount point."""
     for line in _text(root / "proc/self/mountinfo").splitlines():
         words = line.split()
-        if words[2:3] == [f"{MAJOR}:{minor}"]:
+        if words[2:3] == [f"{look.MAJOR}:{minor}"]:
             yield f"the mount at {words[4]}"
     for line in _text(root / "proc/swaps").splitlines():
         if line.split()[:1] == [f"/dev/drbd{minor}"]:
@@ -74,7 +72,7 @@ def _loops(minor: int, root: Path) -> Iterator[str]:
 def _domains(minor: int, root: Path) -> list[str]:
     """The ids of those with it for a disk: xen-blkback's ``vbd-DOMID-DEVICE/physical_device``, in hexadecimal."""
     devices = _within(root / "sys/bus/xen-backend/devices")
-    wanted = f"{MAJOR:x}:{minor:x}"
+    wanted = f"{look.MAJOR:x}:{minor:x}"
     return [d.name.split("-")[1] for d in devices if _text(d / "physical_device").strip() == wanted]
 
 

@@ -23,6 +23,9 @@ PROC = Path("/proc/drbd")
 #: There whenever the module is.
 MODULE = Path("/sys/module/drbd")
 
+#: DRBD's number among block devices, which is its own in every kernel.
+MAJOR = 147
+
 #: Seconds that one look may take; drbdsetup answers in 50 ms on a slow machine.
 PATIENCE = 5.0
 

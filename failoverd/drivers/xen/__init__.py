@@ -2,7 +2,7 @@
 
 From the outside in: guest.py has the two verbs, look.py what there is of a domain (listing.py asks for all of them,
 domain.py reads the answer, keeper.py finds the xl that may start one), config.py and disk.py what must be so before
-one is created, and events.py notices what happens to them.
+one is created (backing.py: what a disk stands on), and events.py notices what happens to them.
 """
 
 from __future__ import annotations

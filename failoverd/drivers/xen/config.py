@@ -32,10 +32,14 @@ _BESIDE = {"pv": 1024, "pvh": 2048, "hvm": 2048}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A disk of a domain: what is behind it, and the block script that xl would run for it, if not its own."""
+    """A disk of a domain: what is behind it, and the block script that xl would run for it, if not its own.
+
+    `path`: empty where there is none, as in a drive without a medium. `elsewhere`: another domain than this serves it.
+    """
 
     path: str
     script: str | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +77,16 @@ def parse(text: str) -> Config:
         return Config(
             name=str(it["c_info"]["name"]),
             memory=int(kib) + _BESIDE.get(it["c_info"].get("type"), 0),
-            disks=tuple(Disk(path=d.get("pdev_path") or "", script=d.get("script")) for d in it.get("disks", ())),
+            disks=tuple(map(_disk, it.get("disks", ()))),
             actions={key: str(value) for key, value in it.items() if key.startswith("on_")},
         )
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not what `xl -N create` prints: {error!r}") from error
+
+
+def _disk(it: Mapping[str, Any]) -> Disk:
+    elsewhere = it.get("backend_domname") not in (None, "", "0", "Domain-0")
+    return Disk(path=it.get("pdev_path") or "", script=it.get("script"), elsewhere=elsewhere)
 
 
 class File:

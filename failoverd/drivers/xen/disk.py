@@ -1,6 +1,7 @@
 """Whether a domain's disks are safe to start it on: those on DRBD are Primary and UpToDate here, and with quorum.
 
-What this must not do: change a role. That is the DRBD resource's business, which the domain needs.
+What this must not do: change a role, which is the DRBD resource's business, which the domain needs; or take a disk for
+none of DRBD's of which that cannot be told.
 """
 
 from __future__ import annotations
@@ -8,17 +9,33 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from failoverd.drivers import DriverError
 from failoverd.drivers.drbdstate import look
 from failoverd.drivers.drbdstate.status import PRIMARY, UP_TO_DATE, Resource
+from failoverd.drivers.xen import backing
 from failoverd.drivers.xen.config import Disk
 
-_DEVICE = re.compile(r"/dev/drbd(\d+)")
+#: Xen's own block script: its target is a device or an image, and no more. And those that go to another machine.
+_PLAIN = "block"
+_REMOTE = frozenset({"block-iscsi", "block-nbd"})
 
-#: Where DRBD's devices and udev's links to them are: ``/dev/drbd0``, ``/dev/drbd/by-res/vpn/0``, ``/dev/drbd_vpn``.
-_NAMES = re.compile(r"/dev/drbd\b|/dev/drbd[_\d]")
+#: What QEMU goes to another machine for.
+_PROTOCOL = re.compile(r"(?:https?|iscsi|nbd|rbd):")
+
+
+async def objection(disks: Iterable[Disk]) -> str:
+    """Why no domain is started on such disks, whatever they are like now, with the remedy; empty when one may be."""
+    if look.generation() is None:
+        return ""  # there is no DRBD in this kernel
+    for disk in disks:
+        if await asyncio.to_thread(_unclear, disk):
+            return (
+                f"disk {disk.path}: it cannot be told whether it is on DRBD; name the device by its whole path "
+                "(target=/dev/drbd0, say), and have a block script find it by that"
+            )
+    return ""
 
 
 async def check(disks: Iterable[Disk]) -> None:
@@ -28,21 +45,28 @@ async def check(disks: Iterable[Disk]) -> None:
             raise DriverError(wrong)
 
 
+def _unclear(disk: Disk) -> bool:
+    """It may lead to a DRBD device, and by its path nobody can tell."""
+    script = PurePath(disk.script or _PLAIN).name
+    if not disk.path or disk.elsewhere or script in _REMOTE or _PROTOCOL.match(disk.path):
+        return False
+    return not disk.path.startswith("/") or (script != _PLAIN and Path(disk.path).is_file())
+
+
 async def _check(disk: Disk) -> str:
     try:
-        minor = minor_of(disk.path)
-        wrong = "" if minor is None else judge(await look.read_minor(minor), minor)
+        for minor in await asyncio.to_thread(_minors, disk):
+            if wrong := judge(await look.read_minor(minor), minor):
+                return f"disk {disk.path}: {wrong}"
     except DriverError as error:
-        wrong = error.reason
-    return wrong and f"disk {disk.path}: {wrong}"
+        return f"disk {disk.path}: {error.reason}"
+    return ""
 
 
-def minor_of(path: str) -> int | None:
-    """The number of the DRBD device that `path` leads to; None when it is none. DriverError: it leads nowhere."""
-    found = _DEVICE.fullmatch(path) or _DEVICE.fullmatch(str(Path(path).resolve()))
-    if found is None and _NAMES.match(path):
-        raise DriverError("it leads to no DRBD device; its resource is not up here, or has another name")
-    return int(found[1]) if found else None
+def _minors(disk: Disk) -> frozenset[int]:
+    if not disk.path.startswith("/"):
+        return frozenset()  # none, or `objection` has judged it
+    return backing.named(disk.path) if disk.elsewhere else backing.minors(disk.path)
 
 
 def judge(view: Resource, minor: int) -> str:

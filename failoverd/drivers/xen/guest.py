@@ -74,8 +74,8 @@ class Guest:
     async def activate(self) -> str | None:
         """Create it, unless it runs. What is left of an earlier one is cleaned up first."""
         it = await self._eye.file.read(PATIENCE)
-        if it.objection:
-            raise Refused(f"{self._path}: {it.objection}")
+        if objection := it.objection or await disk.objection(it.disks):
+            raise Refused(f"{self._path}: {objection}")
         until = time.monotonic() + WAITING * self._spec.timeout
         if not await self._clear(it):
             if await self._make_way(it, until):
@@ -132,7 +132,8 @@ class Guest:
             return error.reason
         except DriverError:
             return ""
-        return it.objection or (f"too little memory is free for {it.name}" if self._hungry else "")
+        objection = it.objection or await disk.objection(it.disks)
+        return objection or (f"too little memory is free for {it.name}" if self._hungry else "")
 
     async def _clear(self, it: Config) -> bool:
         """Whether all is as it should be before a creation: asked at once, since every tool takes its time."""

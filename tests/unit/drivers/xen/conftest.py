@@ -14,9 +14,11 @@ from failoverd.drivers.xen.guest import Guest
 from failoverd.records import records
 from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
 
-#: A web.cfg whose disks are no DRBD devices, as `xl -N create` tells it.
-PLAIN = recorded("dryrun-web")[0]
-ON_DRBD = PLAIN.replace("/dev/vdb", "/dev/drbd0").replace("/dev/vdc", "/dev/drbd1")
+_WEB = recorded("dryrun-web")[0]
+
+#: A web.cfg whose disks are there and no DRBD devices, as `xl -N create` tells it; and one whose disks are.
+PLAIN = _WEB.replace("/dev/vdb", "/dev/null").replace("/dev/vdc", "/dev/zero")
+ON_DRBD = _WEB.replace("/dev/vdb", "/dev/drbd0").replace("/dev/vdc", "/dev/drbd1")
 
 
 @pytest.fixture

@@ -243,20 +243,6 @@ async def test_each_disk_is_judged_by_its_own_resource(fake: FakeXen) -> None:
         await disk.check([config.Disk(path="/dev/drbd10")])
 
 
-@pytest.mark.parametrize("name", ["by-res/vpn/0", "by-disk/lvm"])
-async def test_a_disk_is_known_by_any_of_its_names(tmp_path: Path, name: str) -> None:
-    link = tmp_path / name
-    link.parent.mkdir(parents=True)
-    link.symlink_to("/dev/drbd12")
-    assert disk.minor_of(str(link)) == 12
-    assert disk.minor_of("/dev/drbd0") == 0
-    assert disk.minor_of("/dev/vdb") is None
-    assert disk.minor_of("") is None
-    for nowhere in (f"/dev/drbd/{name}", "/dev/drbd_vpn", "/dev/drbd1p1"):
-        with pytest.raises(DriverError, match="it leads to no DRBD device"):
-            disk.minor_of(nowhere)
-
-
 @pytest.mark.usefixtures("disks")
 async def test_it_is_not_created_without_its_disks(fake: FakeXen, web: Guest) -> None:
     fake.drbd(NINE / "primary-on-left", "right")
