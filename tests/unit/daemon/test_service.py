@@ -394,6 +394,24 @@ def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_
     assert node.instance_status()["released"] is None
 
 
+def test_what_has_given_up_is_tried_again_and_where_keepalived_does_not_let_go_too(node: Living) -> None:
+    for name, on_failure in (("VI_1", "stop"), ("VI_2", "release")):
+        node.instance(name)
+        node.resource(f"disk{name}", body=f'retries = 0\non_failure = "{on_failure}"', instance=name)
+        node.tables[-1] = node.tables[-1].replace("sleep 0;", f"test -e {node.things}/mended || exit 1;")
+    node._write()
+    node.start()
+    for name in ("VI_1", "VI_2"):
+        node.hook("MASTER", name)
+    node.until("failed")
+    wait_for("it is said", lambda: "(track_file)" in node.instance_status("VI_2")["reason"])
+    (node.things / "mended").touch()
+    for name in ("VI_1", "VI_2"):
+        node.until("active", name)
+    assert node.instance_status("VI_2")["released"] is None
+    assert (node.run_dir / "track" / "VI_2").read_text() == "0\n"
+
+
 def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node: Living) -> None:
     node.instance(body='vips = ["127.0.0.1/8"]\ninterface = "lo"')
     node.resource("disk")
