@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from failoverd import __version__, log
@@ -95,8 +94,6 @@ def main() -> int:
     )
     try:
         settings.runtime_dir.mkdir(parents=True, exist_ok=True)
-        with suppress(OSError):  # without it there is no history, which the log and the status say
-            settings.state_dir.mkdir(parents=True, exist_ok=True)
         asyncio.run(_serve(settings, configuration))
     except (OSError, LockedError, ControlError, IntakeError) as error:
         _log.critical("failoverd cannot serve", reason=str(error))

@@ -12,9 +12,13 @@ from failoverd.daemon import messages
 from failoverd.daemon.intake import Told
 from failoverd.daemon.restraint import Restraint
 from failoverd.daemon.store import Store
+from failoverd.records import records
 
 #: Seconds between two alarms that another node is MASTER as well.
 RIVALS = 60.0
+
+#: The record of the last transition's number.
+_NUMBERS = "transition"
 
 _log = log.get("service")
 
@@ -56,12 +60,21 @@ def _alarm(instance: str, matter: Matter, text: str) -> None:
 
 
 def keep(store: Store, effect: TransitionStarted | TransitionEnded) -> None:
-    """Write it into the history."""
+    """Write it into the history. No other transition of this boot gets its number, whatever becomes of that."""
     match effect:
         case TransitionStarted(transition=number, instance=instance, target=target, cause=cause):
+            records.write(_NUMBERS, {"history": str(store.path), "last": number})
             store.transition_started(number, instance=instance, target=target.value, cause=cause, at=time.time())
         case TransitionEnded(transition=number, ending=ending, reason=reason):
             store.transition_ended(number, outcome=ending.value, reason=reason, at=time.time())
+
+
+async def next_transition(store: Store) -> int:
+    """The number of the next transition. Asked of the history, and of its disk, only where this boot has had none."""
+    kept = records.read(_NUMBERS) or {}
+    if kept.get("history") == str(store.path) and isinstance(kept.get("last"), int):
+        return int(kept["last"]) + 1
+    return await store.first_free_id()
 
 
 def keep_events(store: Store, boot_id: str, told: Iterable[Told]) -> None:

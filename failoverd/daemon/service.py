@@ -56,8 +56,6 @@ from failoverd.records import records
 
 _log = log.get("service")
 
-#: Seconds that history has for its first answer.
-_PATIENCE = 2.0
 #: Seconds after the first event until keepalived's processes are looked for: not while steps are being started.
 _AFTERWARDS = 0.2
 
@@ -109,7 +107,7 @@ class Service:
             control.take()
             self.store.start()
             stack.push_async_callback(self.store.close)
-            transition = await self.store.first_free_id(deadline=_PATIENCE)
+            transition = await chronicle.next_transition(self.store)
             released = self._track.released()
             self._maybe_active = reboot.recall()
             self.state = State(

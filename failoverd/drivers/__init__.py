@@ -22,6 +22,7 @@ DOORS = frozenset(
         "birdctl",
         "birdinclude",
         "command",
+        "companion",
         "dbus",
         "drbdstate",
         "pipe",

@@ -24,7 +24,7 @@ LONGEST = 16 * 1024 * 1024
 _LINE = 4096
 
 #: What systemd tells failoverd and nobody else.
-_PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
+PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
 
 _recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
 _mark: ContextVar[str | None] = ContextVar("mark", default=None)
@@ -116,6 +116,6 @@ async def _awaited(process: Process, timeout: float | None) -> Completed | None:
 
 
 def _environment() -> dict[str, str]:
-    given = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+    given = {key: value for key, value in os.environ.items() if key not in PRIVATE}
     mark = _mark.get()
     return {**given, "LC_ALL": "C", **({MARK: mark} if mark is not None else {})}

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import os
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,10 +22,31 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from failoverd.daemon import store_sql, store_thread
+from failoverd import threads
+from failoverd.daemon import store_link, store_process, store_sql
 from failoverd.daemon.store import Store, StoreError
+from failoverd.daemon.store_link import Launch
+from failoverd.drivers import command, companion
+from tests.unit.daemon.living import wait_for
 
 NOON = 1_790_000_000.25
+
+
+def thread(directory: Path, connect: store_process.Connect = store_sql.connect) -> Launch:
+    """The process, as a thread of ours, so that its disk can be of a test's making."""
+
+    async def launch(channel: socket.socket) -> None:
+        def serve() -> None:
+            with channel:
+                store_process.serve(channel, directory / "history.db", connect)
+
+        await threads.run(serve)
+
+    return launch
+
+
+def made(directory: Path, connect: store_process.Connect = store_sql.connect, **others: Any) -> Store:
+    return Store(directory, launch=thread(directory, connect), **others)
 
 
 @pytest.fixture
@@ -126,7 +152,7 @@ async def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(store_sql, "TRANSITIONS", 3)
     monkeypatch.setattr(store_sql, "EVENTS", 5)
     for _ in range(2):
-        store = Store(tmp_path)
+        store = made(tmp_path)
         store.start()
         first = await store.first_free_id()
         for number in range(first, first + 5):
@@ -134,7 +160,7 @@ async def test_only_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
             store.step_started(number, resource="r", verb="activate", started=NOON)
             event(store)
         assert await store.close()
-    store = Store(tmp_path)
+    store = made(tmp_path)
     store.start()
     assert [one["id"] for one in await store.history(50)] == [10, 9, 8]
     assert await store.close()
@@ -215,7 +241,7 @@ async def test_history_of_a_newer_failoverd_is_left_alone(tmp_path: Path) -> Non
         assert "upgrade failoverd" in store.trouble
         assert await store.close()
     assert store.dropped == 2
-    assert [line["event"] for line in logs] == ["history is off"]
+    assert [line["event"] for line in logs] == ["history is not written"]
     assert (tmp_path / "history.db").read_bytes() == before
 
 
@@ -234,28 +260,46 @@ class Gate:
 
 async def test_a_hung_disk_costs_entries_and_nothing_else(tmp_path: Path) -> None:
     gate = Gate()
-    store = Store(tmp_path, connect=gate, queue=10)
+    store = made(tmp_path, gate, queue=10)
     try:
         with capture_logs() as logs:
             store.start()
-            assert gate.reached.wait(10)
+            assert await asyncio.to_thread(gate.reached.wait, 10)
             for number in range(1, 31):
                 transition(store, number)
             assert store.dropped == 50
-            assert store.trouble == store_thread.FULL
+            assert store.trouble == store_link.FULL
             with pytest.raises(StoreError, match="slow or hangs"):
                 await store.history()
             assert await store.first_free_id() > 1_600_000_000
             assert not await store.close(deadline=0.01)
-        assert [line["event"] for line in logs] == ["history is losing entries"]
+        assert [line["event"] for line in logs] == ["history is not written"]
     finally:
         gate.opened.set()
+
+
+async def test_a_disk_that_hangs_is_noticed_before_the_queue_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_link, "STALLED", 0.0)
+    gate = Gate()
+    store = made(tmp_path, gate)
+    try:
+        store.start()
+        transition(store, 1)
+        while store.trouble is None:
+            await asyncio.sleep(0.001)
+        assert "nothing was written for" in store.trouble
+    finally:
+        gate.opened.set()
+    assert len(await store.history(deadline=30)) == 1
+    assert store.trouble is None
     assert await store.close(deadline=10)
 
 
 async def test_a_reader_gives_up_at_its_deadline_and_the_disk_comes_back(tmp_path: Path) -> None:
     gate = Gate()
-    store = Store(tmp_path, connect=gate)
+    store = made(tmp_path, gate)
     try:
         store.start()
         transition(store, 1)
@@ -272,7 +316,7 @@ async def test_a_reader_gives_up_at_its_deadline_and_the_disk_comes_back(tmp_pat
 
 async def test_a_queue_that_overflowed_recovers(tmp_path: Path) -> None:
     gate = Gate()
-    store = Store(tmp_path, connect=gate, queue=3)
+    store = made(tmp_path, gate, queue=3)
     try:
         store.start()
         for number in range(1, 6):
@@ -302,7 +346,7 @@ async def test_a_full_disk_that_empties_again(tmp_path: Path, monkeypatch: pytes
     def connect(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, factory=FullDisk)
 
-    store = Store(tmp_path, connect=connect)
+    store = made(tmp_path, connect)
     with capture_logs() as logs:
         store.start()
         transition(store, 1)
@@ -318,7 +362,7 @@ async def test_a_full_disk_that_empties_again(tmp_path: Path, monkeypatch: pytes
         assert [one["id"] for one in await store.history()] == [7, 1]
         assert store.trouble is None
         assert await store.close()
-    assert [line["event"] for line in logs] == ["history is losing entries", "history is written again"]
+    assert [line["event"] for line in logs] == ["history is not written", "history is written again"]
 
 
 async def test_an_entry_that_sqlite_cannot_take_costs_only_itself(store: Store) -> None:
@@ -341,7 +385,7 @@ async def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
             await store.history()
         assert await store.close()
     assert store.dropped == 2
-    assert [line["event"] for line in logs] == ["history cannot be opened"]
+    assert [line["event"] for line in logs] == ["history is not written"]
 
 
 async def test_never_started_or_closed_it_still_takes_calls(tmp_path: Path) -> None:
@@ -422,8 +466,8 @@ async def test_damage_found_while_running_opens_it_anew(
     def connect(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, isolation_level=None, factory=DamagedDisk)
 
-    monkeypatch.setattr(store_thread, "RETRY", 0.0)
-    store = Store(tmp_path, connect=connect)
+    monkeypatch.setattr(store_process, "RETRY", 0.0)
+    store = made(tmp_path, connect)
     store.start()
     transition(store, 1)
     assert len(await store.history()) == 1
@@ -446,3 +490,75 @@ async def test_what_is_left_out_of_a_long_entry_is_said(store: Store) -> None:
     (one,) = await store.history()
     assert one["cause"] == "c" * 8000 + " [2000 characters are left out]"
     assert one["steps"][0]["command"].splitlines()[-2:] == ["xl shutdown 199", "# and 100 more"]
+
+
+def children(*, of: int) -> list[int]:
+    """The processes of the history that a process started."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == of and b"store_process" in (directory / "cmdline").read_bytes():
+                found.append(int(directory.name))
+    return found
+
+
+async def test_a_process_that_is_killed_is_started_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_link, "AGAIN", 0.0)
+    transition(store, 1)
+    assert len(await store.history()) == 1
+    (pid,) = children(of=os.getpid())
+    os.kill(pid, signal.SIGSTOP)
+    transition(store, 2)
+    while store._link._waiting:
+        await asyncio.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    while store.dropped != 2:
+        await asyncio.sleep(0.001)
+    transition(store, 3)
+    assert [one["id"] for one in await store.history(deadline=30)] == [3, 1]
+    assert store.trouble is None
+
+
+async def test_a_program_that_cannot_be_started_is_trouble(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store._link._launch = functools.partial(companion.run, ("/nowhere/python3",))
+    store.start()
+    with pytest.raises(StoreError, match=r"cannot be started: .*No such file"):
+        await store.history(deadline=30)
+    assert await store.first_free_id() > 1_600_000_000
+    assert await store.close()
+
+
+async def test_the_process_has_nothing_of_the_daemon_but_its_channel(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listening:
+        os.set_inheritable(lock.fileno(), True)
+        os.set_inheritable(listening.fileno(), True)
+        store = Store(tmp_path)
+        with command.marked("a step"):
+            store.start()
+            assert await store.history(deadline=30) == []
+    (pid,) = children(of=os.getpid())
+    opened = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    assert str(tmp_path / "lock") not in opened
+    assert sum(it.startswith("socket:") for it in opened) <= 2, "the channel, and our standard error if it is one"
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    assert command.MARK.encode() not in environment, "the next daemon must not take it for a tool"
+    assert os.getpgid(pid) == pid, "a signal to our group is not for it"
+    assert await store.close()
+
+
+def test_the_process_ends_with_the_daemon(tmp_path: Path) -> None:
+    program = PROGRAM.replace('print("closed"', "await asyncio.sleep(600)")
+    program = program.replace(", await store.close(deadline=20))", "")
+    daemon = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+    assert daemon.stdout is not None
+    assert daemon.stdout.readline().startswith(b"all written")
+    (pid,) = children(of=daemon.pid)
+    daemon.kill()
+    daemon.wait(30)
+    daemon.stdout.close()
+    wait_for("it ends too", lambda: not Path(f"/proc/{pid}").exists())
+    with sqlite3.connect(tmp_path / "history.db") as db:
+        assert db.execute("SELECT max(id) FROM transitions").fetchone() == (2_999,)
+    db.close()

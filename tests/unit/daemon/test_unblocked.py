@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.living import PATIENCE, Living, wait_for
+from tests.unit.drivers.disks import Disk, hanging
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/fuse").exists(), reason="needs root and a kernel with FUSE"
+)
 
 #: Gives the daemon a /run of its own, with a journald that does not read what it is sent, and a user database that does
 #: not answer: whoever opens the FIFO waits for somebody to write.
@@ -36,10 +42,11 @@ with socket.socket(socket.AF_UNIX) as peer:
 
 
 class Besieged(Living):
-    """A daemon whom nobody answers: neither journald, nor systemd, nor the user database."""
+    """A daemon whom nobody answers: not journald, not systemd, not the user database, not the disk of its history."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
+        self.state_dir = directory / "disk"
         self.outside = directory / "outside"
         self.outside.mkdir()
         os.mkfifo(self.outside / "directory")
@@ -69,7 +76,14 @@ class Besieged(Living):
 
 
 @pytest.fixture
-def besieged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieged]:
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with hanging(tmp_path / "disk", "") as disk:
+        yield disk
+
+
+@pytest.fixture
+def besieged(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieged]:
+    assert disk
     made = Besieged(tmp_path)
     monkeypatch.setenv("NOTIFY_SOCKET", str(made.outside / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "60000")  # 50 messages a second
@@ -78,12 +92,13 @@ def besieged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Besieg
     made.close()
 
 
-def test_who_does_not_answer_stops_nothing(besieged: Besieged) -> None:
+def test_who_does_not_answer_stops_nothing(besieged: Besieged, disk: Disk) -> None:
     besieged.instance()
     for number in range(8):
         besieged.resource(f"r{number}")
     besieged.start()
-    for _ in range(3):
+    disk.asked()  # the process of the history waits for it, and cannot be killed
+    for _ in range(2):
         besieged.hook("MASTER")
         besieged.until("active")
         refused = besieged.asked_by_nobody("reset")
@@ -92,4 +107,27 @@ def test_who_does_not_answer_stops_nothing(besieged: Besieged) -> None:
         besieged.until("standby")
     told = wait_for("it is noticed", lambda: (t := besieged.status()["log"])["trouble"] and t)
     assert told["trouble"].startswith("journald has taken no line for ")
+    assert wait_for("it is noticed", lambda: besieged.status()["history"]["trouble"])
+    besieged.hook("MASTER")
+    besieged.until("active")
+    besieged.stop(signal.SIGKILL)
+    besieged.start()
+    besieged.hook("BACKUP")
+    besieged.until("standby")
     besieged.stop()  # ends, though nobody takes what it has to say
+
+
+def test_a_disk_that_hangs_and_a_crash_leave_no_lock(tmp_path: Path, disk: Disk) -> None:
+    node = Living(tmp_path)
+    node.state_dir = tmp_path / "disk"
+    node.instance()
+    node.resource("web")
+    node.start()
+    disk.asked()
+    node.hook("MASTER")
+    node.until("active")
+    node.stop(signal.SIGKILL)
+    node.start()
+    node.hook("BACKUP")
+    node.until("standby")
+    node.stop()
