@@ -94,6 +94,19 @@ async def test_many_minors_that_are_not_known_are_searched_for_at_once(fake: Fak
     assert fake.told.count(ALL) == 1
 
 
+async def test_on_a_large_site_nothing_is_cut_off(fake: FakeDrbd, tmp_path: Path) -> None:
+    """A thousand resources on three nodes: a megabyte."""
+    lines = (NINE / "primary-on-left/left.events2-now.txt").read_text().splitlines()
+    one = "\n".join(line for line in lines if "name:vpn" in line)
+    dumps = (one.replace("name:vpn", f"name:guest{n}").replace("minor:0", f"minor:{n}") for n in range(1000))
+    (tmp_path / "all").write_text("\n".join([*dumps, "exists -", ""]))
+    fake.script(ALL, f"cat {tmp_path}/all")
+    status = (NINE / "primary-on-left/left.status.json").read_text()
+    status = status.replace('"name": "vpn"', '"name": "guest999"').replace('"minor": 0', '"minor": 999')
+    fake.answer("status --json guest999", status)
+    assert (await look.read_minor(999)).name == "guest999"
+
+
 def test_rules_of_a_resource() -> None:
     nine = look.understood((NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt").read_text())
     assert (nine.quorum, nine.two_primaries) == (True, False)
