@@ -114,8 +114,8 @@ class Drbd:
     async def accept(self, by: str) -> str:
         """Let data be served that was refused because it may not be the newest; `by` is in the history."""
         view = await self._read()
-        memory = self._remember(view)
-        after, what = memories.accepted(memory, view)
+        voted = await self._voted(view)
+        after, what = memories.accepted(self._remember(view), view, voted=voted)
         if not what:
             why = "because of old data, or of a connection that DRBD has given up"
             raise DriverError(f"{self.subject}: nothing to accept, no activation was refused {why}")
@@ -144,7 +144,8 @@ class Drbd:
 
     async def _voted(self, view: Resource) -> bool:
         """Whether nobody can write without a quorum; asked only where DRBD has given up a connection."""
-        rules = await look.rules(self.subject) if view.nine and view.alone else None
+        asks = view.nine and (view.alone or memories.load(self.subject).split is not None)
+        rules = await look.rules(self.subject) if asks else None
         return rules is not None and rules.quorum
 
     def _remember(self, view: Resource) -> Memory:

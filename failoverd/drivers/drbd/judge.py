@@ -174,8 +174,11 @@ def _split(view: Resource, memory: Memory, limits: Limits, *, voted: bool) -> Ob
     if not apart:
         return None
     names = " and ".join(peer.name for peer in apart)
-    why = f"DRBD has given up the connection to {names} (StandAlone: split brain, or disconnected by hand)"
-    return Obstacle(reason=f"{why}, and what was written there is not here; bring it back, or {limits.remedy}")
+    given_up = f"DRBD has given up the connection to {names} (StandAlone: split brain, or disconnected by hand)"
+    if tried := all(peer not in view.alone for peer in apart):
+        given_up = f"DRBD had given up the connection to {names}, and has not been connected since"
+    reason = f"{given_up}, and what was written there is not here; bring it back, or {limits.remedy}"
+    return Obstacle(reason=reason, passes=tried)
 
 
 def _occupied(view: Resource) -> Obstacle | None:

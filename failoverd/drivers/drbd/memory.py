@@ -16,6 +16,7 @@ What cannot be known from here, and is served without a question where no quorum
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -52,27 +53,31 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """An activation was refused because these peers (their numbers) are StandAlone, and have been ever since.
+    """DRBD has given these peers (their numbers) up: what they wrote is not here until they are met again.
 
-    `accepted`: an operator has the data of this node served all the same. That is over when it is Primary: whoever is
-    Primary after it may write what is not here.
+    `refused`: an activation was, because of just these. `accepted`: an operator has the data of this node served all
+    the same, as long as those that are StandAlone are these; None when not. That is over when it is Primary: whoever
+    is Primary after it may write what is not here.
     """
 
     peers: frozenset[int]
-    accepted: bool = False
+    refused: bool = False
+    accepted: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What is remembered of one resource.
 
-    `at`: when it was last seen. `up`: since when it is up with its disks, or was first seen so; None when it is not.
-    `met`: the numbers of the peers that data was compared with since it is up. `primary`: number and name of the peer
-    that is connected and Primary. `loss`: it was, and has not been back. `split`: what was refused for it, or accepted.
+    `at`: when it was last seen. `up`: since when it is up with its disks, and tries the peers that it tries, or was
+    first seen so; None when it has no disk. `tried`, `met`: the numbers of the peers that DRBD has tried to connect
+    to, and compared data with, since it is up. `primary`: number and name of the peer that is connected and Primary.
+    `loss`: it was, and has not been back. `split`: peers that were given up, and have not been back.
     """
 
     at: float = 0.0
     up: float | None = None
+    tried: frozenset[int] = frozenset()
     met: frozenset[int] = frozenset()
     primary: tuple[int, str] | None = None
     loss: Loss | None = None
@@ -123,27 +128,44 @@ def seen(memory: Memory, view: Resource | None, now: float, *, vouched: float, w
         good = (p for p in view.peers if p.replicating and (p.id == loss.peer or p.role == PRIMARY))
         back = view.up_to_date and any(good)
         loss = None if back else dataclasses.replace(loss, quorate=loss.quorate and view.quorate)
-    split = memory.split
-    if split is not None and (view is None or view.primary or not split.peers <= {peer.id for peer in view.alone}):
-        split = None
+    if view is None:
+        return Memory(at=now, primary=primary, loss=loss)
+    tried = frozenset(peers) - {peer.id for peer in view.alone}
+    # Who is tried for the first time is awaited from now on.
+    begun = memory.up is None or not tried <= memory.tried
     return Memory(
         at=now,
-        up=None if view is None or not view.attached else now if memory.up is None else memory.up,
-        met=(memory.met if view is not None else frozenset()) | {p.id for p in peers.values() if p.replicating},
+        up=None if not view.attached else now if begun else memory.up,
+        tried=memory.tried | tried,
+        met=memory.met | {peer.id for peer in view.peers if peer.replicating},
         primary=primary,
         loss=loss,
-        split=split,
+        split=_divided(memory, view),
     )
 
 
+def _divided(memory: Memory, view: Resource) -> Split | None:
+    """Who was given up, and is there and not met again. Before the first try every peer is StandAlone."""
+    before = memory.split or Split(peers=frozenset())
+    alone = frozenset(peer.id for peer in view.alone)
+    away = {peer.id for peer in view.peers if not peer.replicating}
+    peers = (before.peers | (alone & memory.tried)) & away
+    if not peers:
+        return None
+    same = peers == before.peers and not view.primary
+    accepted = before.accepted if same and before.accepted == alone else None
+    return Split(peers=peers, refused=same and before.refused, accepted=accepted)
+
+
 def apart(memory: Memory, view: Resource, *, voted: bool) -> tuple[Peer, ...]:
-    """The peers that may have data which is not here and never comes by itself; none where that is accepted.
+    """The peers that DRBD has given up, and that may have data which is not here; none where that is accepted.
 
     `voted`: nobody can write without a quorum that others cannot have as well.
     """
-    alone, split = view.alone, memory.split
-    accepted = split is not None and split.accepted and split.peers >= {peer.id for peer in alone}
-    return () if accepted or voted else alone
+    split = memory.split or Split(peers=frozenset())
+    found = tuple(peer for peer in view.peers if peer in view.alone or peer.id in split.peers)
+    accepted = split.accepted is not None and split.peers >= {peer.id for peer in found}
+    return () if accepted or voted else found
 
 
 def refused(memory: Memory, view: Resource, began: float, stale_after: float, *, voted: bool) -> Memory:
@@ -152,22 +174,21 @@ def refused(memory: Memory, view: Resource, began: float, stale_after: float, *,
     if loss is not None:  # from here on this is how old it was, however often it is asked for
         memory = dataclasses.replace(memory, loss=dataclasses.replace(loss, age=age(loss, began)))
     peers = frozenset(peer.id for peer in apart(memory, view, voted=voted))
-    if peers and not view.primary:
-        memory = dataclasses.replace(memory, split=Split(peers=peers))
-    return memory
+    return dataclasses.replace(memory, split=Split(peers=peers, refused=True)) if peers and not view.primary else memory
 
 
-def accepted(memory: Memory, view: Resource) -> tuple[Memory, str]:
-    """The memory when an operator overrules all that was refused, and what that is, in words; empty: nothing was."""
+def accepted(memory: Memory, view: Resource, *, voted: bool) -> tuple[Memory, str]:
+    """The memory when an operator overrules all that is refused, and what that is, in words; empty: nothing is."""
     words = []
     loss, split = memory.loss, memory.split
     if loss is not None and loss.age is not None:
         words.append(f"{loss.age:.0f} s old (not replicated from the Primary ({loss.name}) since {at(loss.wall)})")
         loss = None
-    if split is not None and not split.accepted:
-        names = " and ".join(peer.name for peer in view.alone if peer.id in split.peers)
-        words.append(f"without what was written on {names} (StandAlone), for one promotion")
-        split = dataclasses.replace(split, accepted=True)
+    others = apart(memory, view, voted=voted)
+    if others and split is not None and split.refused and split.peers >= {peer.id for peer in others}:
+        names = " and ".join(peer.name for peer in others)
+        words.append(f"without what was written on {names} since they last met, for one promotion")
+        split = dataclasses.replace(split, accepted=frozenset(peer.id for peer in view.alone))
     return dataclasses.replace(memory, loss=loss, split=split), ", and ".join(words)
 
 
@@ -199,6 +220,7 @@ def load(name: str) -> Memory:
         return Memory(
             at=float(kept["at"]),
             up=kept["up"],
+            tried=frozenset(kept.get("tried", kept["met"])),
             met=frozenset(kept["met"]),
             primary=None if kept["primary"] is None else (kept["primary"][0], kept["primary"][1]),
             loss=None if kept["loss"] is None else Loss(**kept["loss"]),
@@ -211,14 +233,20 @@ def load(name: str) -> Memory:
 
 def save(name: str, memory: Memory) -> bool:
     """Whether it is remembered. What was remembered before is better than nothing: it may tell of a Primary."""
-    split = memory.split and {"peers": sorted(memory.split.peers), "accepted": memory.split.accepted}
-    content = {**dataclasses.asdict(memory), "met": sorted(memory.met), "split": split}
+    content = json.loads(json.dumps(dataclasses.asdict(memory), default=sorted))
     return records.write(f"drbd-{name}", content, keep_old=True)
 
 
 def _split(kept: Any) -> Split | None:
     """As it was kept; an earlier version of failoverd kept none."""
-    return None if kept is None else Split(peers=frozenset(kept["peers"]), accepted=bool(kept["accepted"]))
+    if kept is None:
+        return None
+    accepted = kept["accepted"]
+    return Split(
+        peers=frozenset(kept["peers"]),
+        refused=bool(kept["refused"]),
+        accepted=None if accepted is None else frozenset(accepted),
+    )
 
 
 def names() -> frozenset[str]:

@@ -113,6 +113,18 @@ def test_a_resync_of_one_volume_mends_no_other() -> None:
     assert not obstacle.passes
 
 
+def test_a_peer_that_is_tried_for_the_first_time_is_awaited_from_then_on() -> None:
+    """Long after `up`, by hand: until then nobody knew whether it was ever to be met."""
+    alone = up(EIGHT / "left-killed", "right", "web")
+    memory = Memory()
+    for now, connection in ((NOW, "StandAlone"), (NOW + 60, "Unconnected"), (NOW + 61, "Connecting")):
+        view = replace(alone, peers=(replace(alone.peers[0], connection=connection),))
+        memory = memories.seen(memory, view, now, vouched=now, wall=now)
+    obstacle = found(alone, memory, NOW + 62)
+    assert obstacle is not None
+    assert (obstacle.passes, obstacle.until) == (True, NOW + 75)
+
+
 def test_old_data() -> None:
     alone = up(EIGHT / "left-killed", "right", "web")
     memory = Memory(loss=Loss(peer=0, name="left", since=NOW - 20, noticed=NOW - 20, wall=time.time()))

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failoverd.drivers import DriverError, Refused
+from failoverd.drivers.drbd import judge
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory, Split
 from failoverd.drivers.drbdstate.status import Resource
 from failoverd.records import records
 from tests.unit.drivers.drbd.conftest import Clock
-from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, actions, make, refused
+from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, SPEC, actions, make, refused
 from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight, up
 
 REASON = (
@@ -24,6 +25,16 @@ REASON = (
 )
 PRIMARY = (EIGHT / "split-brain/right.events2-now.txt").read_text().rstrip()
 SECONDARY = PRIMARY.replace("name:vpn role:Primary", "name:vpn role:Secondary")
+
+
+ALONE = up(EIGHT / "split-brain", "right")
+VIEWS: dict[str, Resource | None] = {
+    "alone": replace(ALONE, role="Secondary"),
+    "connecting": replace(ALONE, role="Secondary", peers=(replace(ALONE.peers[0], connection="Connecting"),)),
+    "connected": up(EIGHT / "all-fine", "right"),
+    "primary": ALONE,
+    "down": None,
+}
 
 
 @pytest.fixture
@@ -58,7 +69,7 @@ async def test_accepted_it_is_promoted_once(split: FakeDrbd) -> None:
         await driver.accept("root")
     await refused(driver)
     assert await driver.accept("root") == (
-        "vpn: the data of this node, without what was written on peer (StandAlone), for one promotion, "
+        "vpn: the data of this node, without what was written on peer since they last met, for one promotion, "
         "is accepted by root"
     )
     with pytest.raises(DriverError, match="nothing to accept"):
@@ -89,13 +100,62 @@ async def test_an_acceptance_is_for_that_one_split_brain(split: FakeDrbd) -> Non
     assert await refused(make()) == REASON
 
 
+CONNECTING = SECONDARY.replace("connection:StandAlone", "connection:Connecting")
+MENDED = (EIGHT / "all-fine/right.events2-now.txt").read_text().rstrip()
+
+
 async def test_what_was_mended_before_it_was_accepted_is_not_accepted(split: FakeDrbd) -> None:
     await refused(make())
-    becomes(split, SECONDARY.replace("connection:StandAlone", "connection:Connecting"))
+    becomes(split, MENDED)
     with pytest.raises(DriverError, match="nothing to accept"):
         await make().accept("root")
     becomes(split, SECONDARY)
     assert await refused(make()) == REASON
+
+
+async def test_a_connection_that_is_begun_again_is_awaited_until_they_have_met(split: FakeDrbd) -> None:
+    """As the remedy begins it: what this node has is as old as before, and the other may be Primary."""
+    driver = make()
+    await refused(driver)
+    becomes(split, CONNECTING)
+    begun = "DRBD had given up the connection to peer, and has not been connected since, and what was written there"
+    assert (await driver.observe()).obstacle == REASON  # once more, so that the change is seen
+    assert (await driver.observe()).obstacle.startswith(begun)
+    reason = await refused(driver)
+    assert reason.startswith(begun)
+    assert reason.endswith("failoverctl accept VI_1 vpn-disk, and stays so")
+    assert actions(split) == []
+    split.forget(EVENTS)
+    split.answer(EVENTS, CONNECTING)
+    split.answer(EVENTS, MENDED)
+    await make(replace(SPEC, timeout=30)).activate()
+    assert actions(split) == [PRIMARY_8]
+
+
+async def test_where_the_other_never_comes_it_can_be_accepted_too(split: FakeDrbd) -> None:
+    await refused(make())
+    becomes(split, CONNECTING)
+    await refused(make())
+    await make().accept("root")
+    await make().activate()
+    assert actions(split) == [PRIMARY_8]
+
+
+async def test_an_acceptance_ends_when_the_connection_is_begun_again(split: FakeDrbd) -> None:
+    await refused(make())
+    await make().accept("root")
+    becomes(split, CONNECTING)
+    assert "has not been connected since" in await refused(make())
+
+
+async def test_a_standby_accepts_nothing_in_advance(split: FakeDrbd) -> None:
+    becomes(split, CONNECTING)
+    await make().observe()
+    memories.save("vpn", memories.seen(Memory(), VIEWS["connecting"], 1, vouched=1, wall=1))
+    becomes(split, SECONDARY)
+    assert (await make().observe()).obstacle == REASON
+    with pytest.raises(DriverError, match="nothing to accept"):
+        await make().accept("root")
 
 
 async def test_after_a_reboot_it_is_first_awaited_and_then_refused(split: FakeDrbd, clock: Clock) -> None:
@@ -168,41 +228,51 @@ async def test_without_the_quorum_that_it_needs_there_is_nothing_to_accept(fake:
         await driver.accept("root")
 
 
-ALONE = up(EIGHT / "split-brain", "right")
-VIEWS = {
-    "alone": replace(ALONE, role="Secondary"),
-    "connecting": replace(ALONE, role="Secondary", peers=(replace(ALONE.peers[0], connection="Connecting"),)),
-    "connected": up(EIGHT / "all-fine", "right"),
-    "primary": ALONE,
-    "down": None,
-}
-
-
 @given(st.lists(st.sampled_from(sorted(VIEWS)), max_size=6))
 def test_an_acceptance_holds_while_nothing_but_that_is_seen(views: list[str]) -> None:
-    memory = Memory(at=1, up=1, split=Split(peers=frozenset({0}), accepted=True))
+    zero = frozenset({0})
+    memory = Memory(at=1, up=1, tried=zero, split=Split(peers=zero, refused=True, accepted=zero))
     for now, name in enumerate(views, 2):
         memory = memories.seen(memory, VIEWS[name], now, vouched=now, wall=now)
-    assert (memory.split is not None) is (set(views) <= {"alone"})
+    assert (memory.split is not None and memory.split.accepted == zero) is (set(views) <= {"alone"})
+
+
+@given(st.lists(st.sampled_from(sorted(VIEWS)), max_size=8))
+def test_who_was_given_up_is_feared_until_it_is_met_again(views: list[str]) -> None:
+    """Against a model that knows it all. Before the first try after `up`, StandAlone is how it begins."""
+    memory, tried, feared = Memory(), False, False
+    for now, name in enumerate(views, 2):
+        view = VIEWS[name]
+        memory = memories.seen(memory, view, now, vouched=now, wall=now)
+        alone = view is not None and bool(view.alone)
+        feared = name not in ("connected", "down") and (feared or (alone and tried))
+        tried = view is not None and (tried or not alone)
+        if view is not None:
+            assert bool(memories.apart(memory, view, voted=False)) is (feared or alone)
+            limits = judge.Limits(connect_grace=0, reconnect_grace=0, stale_after=15, remedy="accept it")
+            obstacle = judge.obstacle(view, memory, now, limits)
+            assert view.primary or (obstacle is not None) is (feared or alone)
 
 
 def test_of_three_nodes_each_is_accepted_by_itself() -> None:
-    view: Resource = up(NINE / "left-rejoins-both-primary", "left")
+    view = up(NINE / "left-rejoins-both-primary", "left")
     right, center = (peer.id for peer in view.alone)
     assert {peer.id for peer in memories.apart(Memory(), view, voted=False)} == {right, center}
-    both = Split(peers=frozenset({right, center}), accepted=True)
+    ids = frozenset({right, center})
+    both = Split(peers=ids, refused=True, accepted=ids)
     assert memories.apart(Memory(split=both), view, voted=False) == ()
     one = replace(both, peers=frozenset({right}))
     assert len(memories.apart(Memory(split=one), view, voted=False)) == 2
-    assert memories.apart(Memory(split=replace(both, accepted=False)), view, voted=False) == view.alone
+    assert memories.apart(Memory(split=replace(both, accepted=None)), view, voted=False) == view.alone
 
 
 def test_what_an_earlier_version_kept_is_known_and_no_acceptance() -> None:
-    loss = Loss(peer=0, name="left", since=1, noticed=1, wall=1)
-    memories.save("vpn", Memory(at=1, up=1, loss=loss, split=Split(peers=frozenset({0}), accepted=True)))
-    assert memories.load("vpn").split == Split(peers=frozenset({0}), accepted=True)
+    loss, zero = Loss(peer=0, name="left", since=1, noticed=1, wall=1), frozenset({0})
+    memory = Memory(at=1, up=1, met=zero, tried=zero, loss=loss, split=Split(peers=zero, refused=True, accepted=zero))
+    memories.save("vpn", memory)
+    assert memories.load("vpn") == memory
     file = records.directory / "drbd-vpn"
     kept = json.loads(file.read_text())
-    del kept["split"]
+    del kept["split"], kept["tried"]
     file.write_text(json.dumps(kept))
-    assert memories.load("vpn") == Memory(at=1, up=1, loss=loss)
+    assert memories.load("vpn") == replace(memory, split=None)
