@@ -18,6 +18,7 @@ from failoverd.daemon.control import ControlError
 from failoverd.daemon.intake import IntakeError
 from failoverd.daemon.service import Service
 from failoverd.daemon.settings import Settings
+from failoverd.drivers import spawn
 from failoverd.records import LockedError
 
 _log = log.get("main")
@@ -84,6 +85,7 @@ def main() -> int:
         return os.EX_OK
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that can be reloaded
     faulthandler.enable()  # systemd ends a stuck loop by SIGABRT: this says where it was stuck
+    spawn.take_descriptors()
     log.configure(arguments.log_format)
     log.catch()
     settings = Settings(

@@ -12,6 +12,7 @@ import asyncio
 import ctypes
 import errno
 import os
+import resource
 import signal
 import threading
 from collections import deque
@@ -29,6 +30,10 @@ _HANDOVER = 0.002
 
 #: Whether we are to be spared when memory runs out (OOMScoreAdjust= of our unit), as no tool of ours is.
 _SPARED = int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii")) < 0
+
+#: How many descriptors we might have when we were started, and then each tool: many know 1,024 only (select(2)), and
+#: some close each that there could be.
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 _SETPGROUP, _SETSIGDEF, _SETSIGMASK = 0x02, 0x04, 0x08  # spawn.h
 _ROOM = 1024  # bytes: more than any libc's type for a start has
@@ -50,6 +55,12 @@ def _attributes() -> ctypes.Array[ctypes.c_char]:
 
 
 _ATTRIBUTES = _attributes()
+
+
+def take_descriptors() -> None:
+    """Have as many descriptors as the system lets us. A tool has what it had, from the moment that it was started."""
+    _, hard = _FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 #: The pid of a process, and a pidfd.
@@ -121,6 +132,8 @@ class Start:
                 os.killpg(pid, signal.SIGKILL)
             if _SPARED:
                 _spare_not(pid)
+            with suppress(OSError):  # it has ended, or become another user
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, _FILES)
             return pid, os.pidfd_open(pid)
         except OSError:
             os.killpg(pid, signal.SIGKILL)

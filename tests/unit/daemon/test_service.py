@@ -517,3 +517,26 @@ def test_check_says_what_is_wrong_and_where(chain: Living) -> None:
     bad = chain.ctl("config", "check", str(chain.config))
     assert bad.returncode == os.EX_CONFIG
     assert f'{chain.config}: instance.VI_1.vipz: unknown key; did you mean "vips"?' in bad.stderr
+
+
+class Few(Living):
+    """A daemon that is started with a low soft limit of descriptors."""
+
+    def words(self) -> list[str]:
+        return ["sh", "-c", 'ulimit -Sn 90; exec "$@"', "sh", *super().words()]
+
+
+def test_more_looks_at_once_than_a_low_limit_of_descriptors_allows(tmp_path: Path) -> None:
+    node = Few(tmp_path)
+    node.instance()
+    for number in range(60):
+        node.resource(f"r{number}")
+        node.tables[-1] = node.tables[-1].replace("test -e", "sleep 1; test -e")
+    node._write()
+    node.start()
+    node.hook("BACKUP")
+    node.until("standby")
+    for resource in node.instance_status()["resources"].values():
+        assert resource["level"] == "standby", resource["detail"]
+    node.stop()
+    assert "Too many open files" not in node.log.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -128,6 +129,20 @@ async def test_a_tool_has_none_of_our_files(tmp_path: Path) -> None:
         os.set_inheritable(lock.fileno(), True)
         done = await command.run(["ls", "-l", "/proc/self/fd"])
     assert "lock" not in done.stdout
+
+
+async def test_a_tool_may_have_as_many_descriptors_as_we_might_at_first() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        spawn.take_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        soon = "until [ $(ulimit -Sn) = 100 ]; do :; done; ulimit -Hn"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(spawn, "_FILES", (100, before[1]))
+            done = await command.run(["sh", "-c", soon], timeout=30)
+        assert done.stdout == f"{before[1]}\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_a_word_with_a_nul_byte_is_an_error() -> None:
