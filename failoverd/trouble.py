@@ -21,12 +21,14 @@ _log = log.get("trouble")
 class Trouble:
     """`about`: what it is about, a name that stays the same. `text`: what is wrong, with the remedy, in one line.
 
-    `since`: in seconds since the epoch.
+    `since`: in seconds since the epoch. `until`: when it is over if it is not found again, in monotonic seconds; None
+    where somebody will say so.
     """
 
     about: str
     text: str
     since: float
+    until: float | None = None
 
 
 class Troubles:
@@ -38,16 +40,23 @@ class Troubles:
     @property
     def standing(self) -> tuple[Trouble, ...]:
         """All of it."""
+        now = time.monotonic()
+        for each in tuple(self._standing.values()):
+            if each.until is not None and each.until <= now:
+                self.end(each.about)
         return tuple(self._standing.values())
 
-    def begin(self, about: str, text: str) -> None:
-        """It is so. What stands already in the same words is not said again."""
+    def begin(self, about: str, text: str, *, lasts: float | None = None) -> None:
+        """It is so. What stands already in the same words is not said again.
+
+        `lasts`: seconds after which it is over, unless it begins again, where nobody would know that it is.
+        """
         before = self._standing.get(about)
-        if before is not None and before.text == text:
-            return
+        until = None if lasts is None else time.monotonic() + lasts
         since = before.since if before is not None else time.time()
-        self._standing[about] = Trouble(about=about, text=text, since=since)
-        _log.error("trouble", about=about, text=text, message_id=MESSAGE_ID)
+        self._standing[about] = Trouble(about=about, text=text, since=since, until=until)
+        if before is None or before.text != text:
+            _log.error("trouble", about=about, text=text, message_id=MESSAGE_ID)
 
     def end(self, about: str) -> None:
         """It is not, or not any more."""

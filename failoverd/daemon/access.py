@@ -6,12 +6,14 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from failoverd import log
 from failoverd.daemon import names
+from failoverd.trouble import troubles
 
 #: Its members may act with failoverctl, as root may; made by ``systemd/failoverd.sysusers``.
 OPERATORS = "failoverd"
@@ -24,6 +26,8 @@ _SO_PEERGROUPS = 59
 
 #: As many bytes as Python takes of an option: 256 groups.
 _GROUPS = 1024
+
+_ABOUT = "script user"
 
 _log = log.get("access")
 
@@ -78,16 +82,25 @@ def peer(connection: socket.socket) -> Peer:
 class Admission:
     """Lets keepalived's script user hand events over, as soon as the directory of users has told who that is.
 
-    Root may in any case. What cannot be granted is logged: the FIFO, which is root's, still tells everything.
+    Root may in any case, and who could before, until it is known. `spools`: the directories for what could not be
+    handed over.
     """
 
-    def __init__(self, runtime_dir: Path) -> None:
-        self._dir = runtime_dir
+    def __init__(self, spools: Sequence[Path]) -> None:
+        self._spools = spools
+        self._root = frozenset((0, os.geteuid()))
+        self._uids = self._root
         self._granting: asyncio.Task[None] | None = None
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether what `peer` tells is keepalived's word."""
+        return peer.uid in self._uids
 
     def begin(self, user: str | None) -> None:
         """Let `user` in, as configured, and nobody else; None: keepalived's own default."""
         self.close()
+        with suppress(OSError):
+            self._uids |= {self._spools[0].stat().st_uid}  # whom an earlier daemon let in
         self._granting = asyncio.create_task(self._grant(user))
 
     def close(self) -> None:
@@ -96,16 +109,31 @@ class Admission:
             self._granting.cancel()
 
     async def _grant(self, user: str | None) -> None:
+        name = user or SCRIPT_USER
         try:
-            gid = await names.user_group.get(user or SCRIPT_USER, patience=None)
+            found = await names.user.get(name, patience=None)
         except TimeoutError:
-            _log.error("keepalived's script user cannot be looked up", script_user=user or SCRIPT_USER)
+            troubles.begin(_ABOUT, f"keepalived's script user {name} cannot be looked up: is the user database there?")
             return
-        if gid is None and user is not None:
-            _log.error("keepalived's script user is not known here: only root's scripts are heard", script_user=user)
-        for name, mode in (("notify.sock", 0o660), ("spool", 0o770)):
+        if found is None and user is not None:
+            text = "keepalived's script user is not known here: only root's scripts are heard"
+            troubles.begin(_ABOUT, f'{text}. Make the user {user}, or mend script_user = "{user}" in [keepalived]')
+        else:
+            troubles.end(_ABOUT)
+        uid, gid = found or (0, 0)
+        self._uids = self._root | {uid}
+        for spool in self._spools:
             try:
-                os.chown(self._dir / name, -1, gid or 0, follow_symlinks=False)
-                (self._dir / name).chmod(mode)
+                _give(spool, uid, gid)
             except OSError as error:
-                _log.error("keepalived's script user cannot be let in", file=name, reason=str(error))
+                _log.error("keepalived's script user cannot be let in", directory=str(spool), reason=str(error))
+
+
+def _give(directory: Path, uid: int, gid: int) -> None:
+    # The user it is given to could have put a link to somewhere else in its place.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, 0o770)
+    finally:
+        os.close(descriptor)

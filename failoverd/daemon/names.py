@@ -70,7 +70,7 @@ class Directory(Generic[_Key, _Answer]):
             del self._known[next(iter(self._known))]
 
 
-#: A user's name by number, a user's first group by name, and a group's number by name.
+#: A user's name by number, a user's number and that of its first group by name, and a group's number by name.
 user_name: Directory[int, str] = Directory(lambda uid: pwd.getpwuid(uid).pw_name)
-user_group: Directory[str, int] = Directory(lambda name: pwd.getpwnam(name).pw_gid)
+user: Directory[str, tuple[int, int]] = Directory(lambda name: pwd.getpwnam(name)[2:4])
 group: Directory[str, int] = Directory(lambda name: grp.getgrnam(name).gr_gid)

@@ -44,6 +44,7 @@ from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
 from failoverd.daemon.executor import Executor
 from failoverd.daemon.intake import Change, Intake
+from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.pulse import Pulse
 from failoverd.daemon.reboot import Reboot
@@ -82,7 +83,7 @@ class Service:
         self.boot_id = records.boot
         self.store = Store(settings.state_dir)
         self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
-        self._admission = Admission(settings.runtime_dir)
+        self._admission = Admission((settings.runtime_dir / "spool", spare(settings.runtime_dir)))
         self._track = TrackFiles(settings.runtime_dir)
         self._reboot = Reboot()
         self._maybe_active: frozenset[tuple[str, str]] = frozenset()
@@ -123,6 +124,7 @@ class Service:
                 deliver=self._deliver,
                 record=partial(chronicle.keep_events, self.store, self.boot_id),
                 heard=self._keepalived.heard,
+                admits=self._admission.admits,
                 listener=passed.get("notify.sock"),
             )
             first = frozenset(self._configuration.core.instances)

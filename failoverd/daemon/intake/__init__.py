@@ -15,14 +15,15 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from failoverd.core.ordering import Verdict
-from failoverd.daemon.access import peer
+from failoverd.daemon.access import Peer, peer
 from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.fifo import Fifo
 from failoverd.daemon.intake.judge import REASSERT, Change, Judge, Told
 from failoverd.daemon.intake.lastevents import LastEvents
 from failoverd.daemon.intake.notify import NotifySocket
-from failoverd.daemon.intake.spool import Spool
+from failoverd.daemon.intake.spool import Spools
+from failoverd.daemon.intake.strangers import Strangers
 from failoverd.daemon.intake.wire import Handed, Said, of_lvs, parse_fifo, parse_hook
 from failoverd.daemon.restraint import Restraint
 
@@ -65,7 +66,7 @@ class Intake:
 
     `listener` is systemd's notify socket, None where there is none. `deliver` gets the changes of a turn, at most
     one for each followed instance; `record` gets every event of a turn; `heard` is told of each hook that is there, its
-    instance and pid, before its event is judged. None is called from within `start`.
+    instance and pid, before its event is judged. None is called from within `start`. `admits`: whose hooks are heard.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Intake:
         deliver: Callable[[list[Change]], None],
         record: Callable[[list[Told]], None] = lambda _told: None,
         heard: Callable[[str, int], None] = lambda _name, _pid: None,
+        admits: Callable[[Peer], bool] = lambda _peer: True,
         followed: frozenset[str] = frozenset(),
         listener: socket.socket | None = None,
     ) -> None:
@@ -89,12 +91,17 @@ class Intake:
         self._reassertions = Restraint(REASSERTIONS, self._hear_last)
         self._last = LastEvents(records, self._complaints)
         self._fifo = Fifo(runtime_dir / "keepalived.fifo", self._complaints)
-        self._spool = Spool(runtime_dir / "spool", self._complaints)
+        self._spools = Spools(runtime_dir, self._complaints)
+        self._strangers = Strangers(self._complaints)
         self._notify = NotifySocket(
-            runtime_dir / "notify.sock", listener=listener, received=self._received, complaints=self._complaints
+            runtime_dir / "notify.sock",
+            listener=listener,
+            received=self._received,
+            admits=admits,
+            strange=lambda who, line: self._strangers.turn_away(who, line, self.followed),
+            complaints=self._complaints,
         )
         self._inotify: inotify.Inotify | None = None
-        self._spool_watch = -1
         self._looks = 0
         self._lost = False
         self._next_turn: asyncio.Handle | None = None
@@ -157,6 +164,7 @@ class Intake:
     def close(self) -> None:
         """Let go of everything. Hooks that were not judged yet are not acknowledged, so they spool what they have."""
         self._notify.close()
+        self._strangers.close()
         self._reassertions.close()
         if self._next_turn:
             self._next_turn.cancel()
@@ -170,6 +178,7 @@ class Intake:
         pending, self._pending = self._pending, []
         for each in pending:
             each.settle(recorded=False)
+        self._spools.close()
         self._last.write(self._judge.end().newest)
 
     def _open(self) -> None:
@@ -180,7 +189,7 @@ class Intake:
         for newest in self._last.restore():
             self._judge.ordering.restore(newest)
         self._fifo.open()
-        self._spool.open()
+        self._spools.open()
         try:
             self._inotify = inotify.Inotify()
             # keepalived may put a FIFO of its own at the place of ours.
@@ -199,6 +208,8 @@ class Intake:
             if handed:
                 self._heard(handed.said.name, peer(connection).pid)
                 self._pending.append(_Pending(handed, "hook", partial(self._notify.finish, connection)))
+            elif self._strangers.wrong_words(line):
+                self._notify.finish(connection, recorded=True)
             else:
                 self._complaints.reject("not an event on the notify socket", line=line[:80])
                 connection.close()
@@ -210,33 +221,29 @@ class Intake:
             self._rescan()
             return
         for each in seen:
-            if each.watch == self._spool_watch:
-                self._spool.found(each.name)
-        self._look_into_spool()
+            self._spools.found(each.watch, each.name)
+        self._look_into_spools()
 
     def _rescan(self) -> None:
         if not self._inotify:
             return
-        try:
-            self._spool.open()
-            self._spool_watch = self._inotify.watch(self._dir / "spool", inotify.MOVED_TO)
-        except (IntakeError, OSError) as error:
-            self._complaints.trouble("spool cannot be watched", error=str(error))
-        self._spool.scan()
-        self._look_into_spool()
+        self._spools.scan(self._inotify)
+        self._look_into_spools()
 
-    def _look_into_spool(self) -> None:
+    def _look_into_spools(self) -> None:
         if not self._inotify:
             return
-        for name, line in self._spool.take(FILES):
+        for spool, name, line in self._spools.take(FILES):
             handed = parse_hook(line)
             if handed:
-                self._pending.append(_Pending(handed, "spool", partial(self._spool.finish, name)))
+                self._pending.append(_Pending(handed, "spool", partial(spool.finish, name)))
+            elif self._strangers.wrong_words(line):
+                spool.finish(name, recorded=True)
             else:
-                self._spool.reject(name)
+                spool.reject(name)
         self._turn()
-        if self._spool.waiting():
-            self._loop.call_soon(self._look_into_spool)
+        if self._spools.waiting():
+            self._loop.call_soon(self._look_into_spools)
 
     # One turn.
 

@@ -13,6 +13,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from failoverd.daemon.access import Peer, peer
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.wire import MAX_LINE
 
@@ -29,6 +30,12 @@ PATIENCE = 2.0
 #: Connections that may wait for the rest of their line; the oldest goes when one more comes.
 WAITING = 256
 
+#: Those among them of who may not tell.
+STRANGERS = 16
+
+#: Everybody may connect; whose word counts is decided for each connection.
+MODE = 0o666
+
 #: Connections accepted at one look, so that a flood does not keep the loop from everything else.
 LOOK = 256
 
@@ -43,7 +50,8 @@ Received = list[tuple[bytes, socket.socket]]
 class NotifySocket:
     """Listens at `path`, or on `listener` (systemd's). Complete lines go to `received`, each with its connection.
 
-    Whoever receives them owes each connection `finish`.
+    Whoever receives them owes each connection `finish`. Everybody may connect, so that who may not tell does not fail
+    unseen; the lines of those whom `admits` does not let go to `strange`, without a connection.
     """
 
     def __init__(
@@ -52,12 +60,17 @@ class NotifySocket:
         *,
         listener: socket.socket | None,
         received: Callable[[Received], None],
+        admits: Callable[[Peer], bool],
+        strange: Callable[[Peer, bytes], None],
         complaints: Complaints,
     ) -> None:
         self._path = path
         self._listener = listener
         self._own = False
         self._received = received
+        self._admits = admits
+        self._strange = strange
+        self._strangers: dict[socket.socket, Peer] = {}
         self._complaints = complaints
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[socket.socket, tuple[float, bytes]] = {}
@@ -69,6 +82,8 @@ class NotifySocket:
         if self._listener is None:
             self._listener = self._listen()
             self._own = True
+        else:
+            self._open_to_all()
         self._listener.settimeout(0)
         self._loop.add_reader(self._listener, self._accept)
 
@@ -102,13 +117,20 @@ class NotifySocket:
             # It is complete before it takes a dead daemon's place.
             draft.unlink(missing_ok=True)
             listener.bind(str(draft))
-            draft.chmod(0o660)
+            draft.chmod(MODE)
             listener.listen(BACKLOG)
             draft.rename(self._path)
         except OSError as error:
             listener.close()
             raise IntakeError(self._path, f"cannot listen there: {error.strerror or error}") from error
         return listener
+
+    def _open_to_all(self) -> None:
+        try:
+            self._path.chmod(MODE)
+        except OSError as error:
+            reason = f"cannot be opened to keepalived's scripts ({error.strerror}): systemctl restart failoverd.socket"
+            raise IntakeError(self._path, reason) from error
 
     def _refuse_if_alive(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
@@ -132,6 +154,9 @@ class NotifySocket:
                 self._pause = self._loop.call_later(PAUSE, self._loop.add_reader, self._listener, self._accept)
                 break
             connection.settimeout(0)
+            who = peer(connection)
+            if not self._admits(who):
+                self._strangers[connection] = who
             self._read(connection, lines)
         if lines:
             self._received(lines)
@@ -154,8 +179,13 @@ class NotifySocket:
         text += data
         line, newline, _ = text.partition(b"\n")
         if newline:
+            stranger = self._strangers.get(connection)
             self._forget(connection)
-            lines.append((line, connection))
+            if stranger is None:
+                lines.append((line, connection))
+            else:
+                connection.close()
+                self._strange(stranger, line)
         elif data and len(text) <= MAX_LINE:
             self._wait(connection, text)
         else:
@@ -165,6 +195,10 @@ class NotifySocket:
     def _wait(self, connection: socket.socket, text: bytes) -> None:
         if connection in self._waiting:
             self._waiting[connection] = (self._waiting[connection][0], text)
+            return
+        if connection in self._strangers and len(self._strangers) > STRANGERS:
+            self._complaints.reject("too many connections of who may not tell")
+            self._drop(connection)
             return
         if len(self._waiting) >= WAITING:
             self._complaints.reject("too many connections that say nothing on the notify socket")
@@ -187,6 +221,7 @@ class NotifySocket:
             self._drop(connection)
 
     def _forget(self, connection: socket.socket) -> None:
+        self._strangers.pop(connection, None)
         if self._waiting.pop(connection, None):
             self._loop.remove_reader(connection)
 

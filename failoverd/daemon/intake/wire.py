@@ -15,6 +15,7 @@ MAX_LINE = 4096
 
 _NAME = rb"[^\x00-\x1f\x7f]{1,1024}"
 _FIFO = re.compile(rb'(INSTANCE|GROUP) "(' + _NAME + rb')" ([A-Z_]{1,64})(?: (\d{1,9}))?')
+_COMPLAINT = re.compile(rb"!\t\d{1,9}\t([^\x00-\x1f\x7f]{0,200})")
 _LVS = re.compile(rb"[VR]S [^\x00-\x1f\x7f]{1,2048} (?:UP|DOWN)")
 _HOOK = re.compile(
     rb"1\t([0-9a-f-]{36})\t(\d{1,18})\t(\d{1,9})\t(INSTANCE|GROUP)\t(" + _NAME + rb")\t([A-Z_]{1,64})\t(\d{0,9})"
@@ -64,6 +65,12 @@ def parse_hook(line: bytes) -> Handed | None:
         return None
     boot, ticks, pid, *said = found.groups()
     return Handed(_said(*said), boot.decode(), int(ticks), int(pid))
+
+
+def parse_complaint(line: bytes) -> str | None:
+    """The words with which somebody ran a hook, and which were wrong; None when the line is no hook's complaint."""
+    found = _COMPLAINT.fullmatch(line)
+    return found[1].decode(errors="backslashreplace") if found else None
 
 
 class Framer:

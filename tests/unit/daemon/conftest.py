@@ -16,7 +16,7 @@ _CLONE_NEWNET = 0x40000000
 
 @pytest.fixture(autouse=True)
 def nobody_is_known_yet() -> None:
-    for directory in (names.user_name, names.user_group, names.group):
+    for directory in (names.user_name, names.user, names.group):
         directory._known.clear()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -119,6 +120,14 @@ class Living:
         """What `systemctl reload` does in the end."""
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
+
+    def hook_as(self, user: str, group: str, *words: str) -> int:
+        """What keepalived runs as somebody who is not root, and in no other group; how it ends."""
+        hook = self.run_dir.parent / "notify"
+        shutil.copy(HOOK, hook)
+        argv = [str(hook), "--runtime-dir", str(self.run_dir), *words]
+        done = subprocess.run(argv, user=user, group=group, extra_groups=(), timeout=PATIENCE, check=False)
+        return done.returncode
 
     def hook(self, state: str, name: str = "VI_1", kind: str = "INSTANCE") -> None:
         """What keepalived runs."""

@@ -2,80 +2,128 @@
 
 from __future__ import annotations
 
-import socket
+import os
+import pwd
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from failoverd.daemon import access, names
 from failoverd.daemon.access import Peer
+from failoverd.trouble import Troubles
 
-USERS = {"keepalived_script": SimpleNamespace(pw_gid=4001), "hooks": SimpleNamespace(pw_gid=4002)}
+USERS = {
+    name: pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/false"))
+    for name, uid, gid in (("keepalived_script", 4101, 4001), ("hooks", 4102, 4002))
+}
+
+
+@pytest.fixture(autouse=True)
+def troubles(monkeypatch: pytest.MonkeyPatch) -> Troubles:
+    made = Troubles()
+    monkeypatch.setattr(access, "troubles", made)
+    return made
 
 
 @pytest.fixture
-def runtime_dir(tmp_path: Path) -> Path:
-    (tmp_path / "spool").mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "notify.sock"))
-    return tmp_path
+def spools(tmp_path: Path) -> tuple[Path, ...]:
+    made = (tmp_path / "spool", tmp_path / "second")
+    for each in made:
+        each.mkdir(mode=0o700)
+    return made
 
 
-async def admit(runtime_dir: Path, user: str | None) -> None:
-    admission = access.Admission(runtime_dir)
+async def admit(spools: tuple[Path, ...], user: str | None) -> access.Admission:
+    admission = access.Admission(spools)
     admission.begin(user)
     assert admission._granting is not None
     await admission._granting
+    return admission
 
 
-def owners(runtime_dir: Path) -> list[tuple[int, int, str]]:
-    found = [(runtime_dir / name).stat() for name in ("notify.sock", "spool")]
-    return [(each.st_uid, each.st_gid, oct(stat.S_IMODE(each.st_mode))) for each in found]
+def owners(spools: tuple[Path, ...]) -> set[tuple[int, int, str]]:
+    found = [spool.stat() for spool in spools]
+    return {(each.st_uid, each.st_gid, oct(stat.S_IMODE(each.st_mode))) for each in found}
+
+
+def hook(uid: int) -> Peer:
+    """Who it is counts, and in which groups does not."""
+    return Peer(uid=uid, gids=frozenset({4001, 4002}), pid=1)
 
 
 @pytest.mark.parametrize(
-    ("configured", "there", "gid"),
+    ("configured", "there", "ids"),
     [
-        (None, {"keepalived_script"}, 4001),  # keepalived's own default
-        (None, set(), 0),
-        ("hooks", {"keepalived_script", "hooks"}, 4002),
+        (None, {"keepalived_script"}, (4101, 4001)),  # keepalived's own default
+        (None, set(), (0, 0)),
+        ("hooks", {"keepalived_script", "hooks"}, (4102, 4002)),
     ],
 )
 async def test_the_script_user_may_tell(
-    runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, configured: str | None, there: set[str], gid: int
+    spools: tuple[Path, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    configured: str | None,
+    there: set[str],
+    ids: tuple[int, int],
 ) -> None:
     monkeypatch.setattr("failoverd.daemon.names.pwd.getpwnam", {name: USERS[name] for name in there}.__getitem__)
-    await admit(runtime_dir, configured)
-    assert owners(runtime_dir) == [(0, gid, "0o660"), (0, gid, "0o770")]
+    admission = await admit(spools, configured)
+    assert owners(spools) == {(*ids, "0o770")}
+    assert {each for each in (0, 4101, 4102, 65534) if admission.admits(hook(each))} == {0, ids[0]}
 
 
-async def test_a_script_user_that_is_not_there_is_named(runtime_dir: Path) -> None:
-    with capture_logs() as lines:
-        await admit(runtime_dir, "nobody-of-that-name")
-    assert lines[0]["script_user"] == "nobody-of-that-name"
-    assert owners(runtime_dir) == [(0, 0, "0o660"), (0, 0, "0o770")]
+async def test_a_script_user_that_is_not_there_is_trouble(spools: tuple[Path, ...], troubles: Troubles) -> None:
+    admission = await admit(spools, "nobody-of-that-name")
+    assert [each.about for each in troubles.standing] == ["script user"]
+    assert "Make the user nobody-of-that-name" in troubles.standing[0].text
+    assert owners(spools) == {(0, 0, "0o770")}
+    assert not admission.admits(hook(65534))
+    await admit(spools, None)
+    assert troubles.standing == ()
+
+
+async def test_until_it_is_known_who_could_may_tell(spools: tuple[Path, ...], silent: Silent) -> None:
+    os.chown(spools[0], 4101, 4001)
+    admission = access.Admission(spools)
+    assert not admission.admits(hook(4101))
+    admission.begin("hooks")
+    assert [admission.admits(hook(uid)) for uid in (0, 4101, 4102)] == [True, True, False]
+    silent.answers["hooks"] = USERS["hooks"]
+    silent.speak.set()
+    assert admission._granting is not None
+    await admission._granting
+    assert [admission.admits(hook(uid)) for uid in (0, 4101, 4102)] == [True, False, True]
 
 
 async def test_what_is_not_there_is_no_obstacle(tmp_path: Path) -> None:
     with capture_logs() as lines:
-        await admit(tmp_path, None)
-    assert [line["file"] for line in lines] == ["notify.sock", "spool"]
+        await admit((tmp_path / "spool",), None)
+    assert [line["directory"] for line in lines] == [str(tmp_path / "spool")]
+
+
+async def test_a_link_is_not_followed(spools: tuple[Path, ...], tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir(mode=0o700)
+    spools[1].rmdir()
+    spools[1].symlink_to(tmp_path / "outside")
+    await admit(spools, None)
+    assert oct((tmp_path / "outside").stat().st_mode)[-3:] == "700"
 
 
 class Silent:
     """A directory service that does not answer before it is told to, and counts who waits for it."""
 
-    def __init__(self, answers: dict[object, SimpleNamespace]) -> None:
+    def __init__(self, answers: dict[object, Any]) -> None:
         self.answers = answers
         self.asked: list[object] = []
         self.speak = threading.Event()
 
-    def __call__(self, key: object) -> SimpleNamespace:
+    def __call__(self, key: object) -> Any:
         self.asked.append(key)
         assert self.speak.wait(30)
         return self.answers[key]

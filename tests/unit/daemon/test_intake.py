@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -18,9 +19,12 @@ import pytest
 from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Verdict
 from failoverd.daemon import intake as intake_module
-from failoverd.daemon.intake import Change, Intake, IntakeError, Told, notify
+from failoverd.daemon.access import Peer
+from failoverd.daemon.intake import Change, Intake, IntakeError, Told, notify, spool, strangers
 from failoverd.daemon.intake.fifo import LOOK
+from failoverd.daemon.intake.spool import spare
 from failoverd.records import Records
+from failoverd.trouble import Troubles
 from tests.unit import full
 
 HOOK = Path(__file__).parents[3] / "hooks" / "notify"
@@ -38,6 +42,7 @@ class Node:
 
     def __init__(self, runtime: Path) -> None:
         self.runtime = runtime
+        self.admits: Callable[[Peer], bool] = lambda _peer: True
         self.changes: list[Change] = []
         self.told: list[Told] = []
         self.heard = asyncio.Event()
@@ -47,6 +52,7 @@ class Node:
         self.intake = Intake(
             self.runtime,
             Records(self.runtime),
+            admits=self.lets,
             deliver=self.deliver,
             record=self.record,
             followed=FOLLOWED,
@@ -59,6 +65,9 @@ class Node:
         if self.intake:
             self.intake.close()
             self.intake = None
+
+    def lets(self, peer: Peer) -> bool:
+        return self.admits(peer)
 
     def deliver(self, changes: list[Change]) -> None:
         self.changes += changes
@@ -134,6 +143,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     made = Node(tmp_path / "run")
     yield made
     made.stop()
+    shutil.rmtree(spare(made.runtime), ignore_errors=True)
 
 
 @pytest.fixture
@@ -481,7 +491,7 @@ async def test_a_dead_daemon_s_socket_is_replaced_and_systemd_s_is_not(node: Nod
     assert (node.runtime / "notify.sock").is_socket()
     node.start()
     assert await node.say(line("MASTER", 1)) == b"ok\n"
-    assert (node.runtime / "notify.sock").stat().st_mode & 0o777 == 0o660
+    assert (node.runtime / "notify.sock").stat().st_mode & 0o777 == 0o666
     node.stop()
     assert not (node.runtime / "notify.sock").exists()
 
@@ -524,6 +534,90 @@ async def test_a_fifo_replaced_by_a_file_is_lived_with(running: Node) -> None:
     (running.runtime / "file").write_text("something else")
     (running.runtime / "file").rename(running.runtime / "keepalived.fifo")
     assert await running.say(line("MASTER", 1)) == b"ok\n"
+
+
+async def test_who_may_not_tell_is_turned_away_and_named(running: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles = Troubles()
+    monkeypatch.setattr(strangers, "troubles", troubles)
+    running.admits = lambda _peer: False
+    assert running.intake
+    assert await running.hook("INSTANCE", "VI_1", "MASTER", "150") == 0  # it is left in the spool, by root
+    await running.until_told(1)
+    assert [told.source for told in running.told] == ["spool"]
+    for nonsense in (line("MASTER", 1, name="VI_9"), b"nonsense\n"):
+        assert await running.say(nonsense) == b""
+    await eventually(lambda: bool(troubles.standing))
+    (trouble,) = troubles.standing
+    assert trouble.about == "hook of root"
+    assert trouble.text.startswith("root told VI_1 MASTER and was turned away (pid ")
+    assert 'write script_user = "root" into [keepalived]' in trouble.text
+    assert running.intake.counters["rejected"] == 3
+
+
+async def test_who_may_not_tell_takes_few_places(running: Node) -> None:
+    running.admits = lambda _peer: False
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(running.runtime / "notify.sock"))
+        assert running.intake
+        notify_socket = running.intake._notify
+        await eventually(lambda: running.intake is not None and running.intake.counters["rejected"] == 84)
+        assert len(notify_socket._waiting) == len(notify_socket._strangers) == notify.STRANGERS
+        running.admits = lambda _peer: True
+        assert await running.say(line("MASTER", 1)) == b"ok\n"
+
+
+@pytest.mark.parametrize("through", ["socket", "spool"])
+async def test_wrong_words_are_shown_and_counted_once(
+    running: Node, monkeypatch: pytest.MonkeyPatch, through: str
+) -> None:
+    troubles = Troubles()
+    monkeypatch.setattr(strangers, "troubles", troubles)
+    assert running.intake
+    if through == "socket":
+        assert await running.hook("instance", "VI_1", "master", "150") == 64
+    else:
+        running.spool("5-5", b"!\t5\tinstance VI_1 master 150\n")
+    await eventually(lambda: bool(troubles.standing))
+    await eventually(lambda: not list((running.runtime / "spool").iterdir()))
+    assert "with wrong words (" in troubles.standing[0].text
+    assert "instance VI_1 master 150); expected INSTANCE|GROUP" in troubles.standing[0].text
+    assert running.intake.counters["rejected"] == 1
+    assert running.told == []
+
+
+async def test_the_second_spool_is_heard(running: Node) -> None:
+    second = spare(running.runtime)
+    for number in range(2):
+        (second / f".{number}-1").write_bytes(line("MASTER" if number else "BACKUP", number + 1))
+        (second / f".{number}-1").rename(second / f"{number}-1")
+        await running.until_told(number + 1)
+        await eventually(lambda: not list(second.iterdir()))
+        second.rmdir()  # and it is made anew
+        await eventually(second.is_dir)
+    assert running.states() == [BACKUP, MASTER]
+    running.stop()
+    assert not second.exists(), "who made it removes it"
+
+
+async def test_a_second_spool_that_is_somebody_else_s_is_not_used(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles = Troubles()
+    monkeypatch.setattr(spool, "troubles", troubles)
+    second = spare(node.runtime)
+    second.mkdir()
+    (second / "1-1").write_bytes(line("MASTER", 1))
+    os.chown(second, 65534, 65534)
+    node.start()
+    assert [each.about for each in troubles.standing] == ["second spool"]
+    assert f"is somebody else's: rm -r {second}" in troubles.standing[0].text
+    assert await node.say(line("BACKUP", 5)) == b"ok\n"
+    assert node.states() == [BACKUP]
+    node.stop()
+    assert (second / "1-1").exists()
+    os.chown(node.runtime / "spool", 65534, 65534)  # keepalived's script user, as an earlier daemon let it in
+    node.start()
+    assert troubles.standing == ()
+    await node.until_told(2)
 
 
 # Restarts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.unit import full
 
 HOOK = Path(__file__).parents[3] / "hooks" / "notify"
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -24,9 +27,10 @@ def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def end(hook: subprocess.Popen[bytes]) -> int:
+    """How it ended. What goes wrong is said, and nothing else."""
     out, err = hook.communicate(timeout=30)
     assert not out, out
-    assert not err, err
+    assert bool(err) is (hook.returncode != 0), err
     return hook.returncode
 
 
@@ -59,13 +63,13 @@ def listener(runtime: Path) -> Iterator[socket.socket]:
 
 
 def test_it_compiles() -> None:
-    subprocess.run(["/usr/bin/perl", "-c", HOOK], check=True, capture_output=True, timeout=30)
+    subprocess.run(["/usr/bin/perl", "-Tc", HOOK], check=True, capture_output=True, timeout=30)
 
 
 def test_it_loads_no_module_and_starts_nothing() -> None:
     text = HOOK.read_text(encoding="utf-8")
-    for word in ("use ", "require ", "system", "exec ", "fork", "`", "print", "qx", "warn", "die "):
-        assert not any(word in line for line in text.splitlines() if not line.startswith("#")), word
+    for word in ("use ", "require ", "system ", "system(", "exec ", "fork", "`", "qx", "warn", "die "):
+        assert not any(word in line for line in text.splitlines() if not line.lstrip().startswith("#")), word
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -183,6 +187,112 @@ def test_closed_standard_streams(runtime: Path, listener: socket.socket) -> None
     assert spooled(runtime) == []
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PERL_UNICODE": "D"},
+        {"PERL_UNICODE": "SDAL"},
+        {"PERL_UNICODE": "63", "LC_ALL": "C.UTF-8"},
+        {"PERL5OPT": "-CSDA"},
+        {"PERL5OPT": "-Mstrict -w"},
+        {"PERL5OPT": "-Mno_such_module"},
+        {"PERL5OPT": "-d"},
+        {"PERL5OPT": "-t"},
+        {"PERL5LIB": "/nonexistent"},
+        {"PERL5DB": "die"},
+        {"PERLIO": ":utf8"},
+        {"PERLIO": ":crlf"},
+        {"PERLIO": ":no_such_layer"},
+        {"PERL_BADLANG": "0", "LC_ALL": "xx_YY.UTF-8", "LANGUAGE": "xx"},
+        {"PATH": "", "IFS": "x", "ENV": "/nonexistent", "TZ": "nowhere"},
+    ],
+    ids=lambda each: " ".join(f"{name}={value}" for name, value in each.items()),
+)
+def test_no_environment_keeps_it_from_telling(
+    runtime: Path, listener: socket.socket, environment: dict[str, str]
+) -> None:
+    words = ("INSTANCE", "VI grün", "MASTER", "150")
+    hook = subprocess.Popen([HOOK, "--runtime-dir", str(runtime), *words], env=environment, stderr=subprocess.PIPE)
+    connection, _ = listener.accept()
+    with connection:
+        assert fields(connection.recv(4096))[4:] == list(words)
+        connection.sendall(b"no\n")
+    assert end(hook) == 0
+    assert [fields(line)[4:] for line in spooled(runtime)] == [list(words)]
+
+
+class Elsewhere:
+    """A /dev of the hook's own: with the system's log, and with the other file system that it may spool into."""
+
+    def __init__(self, directory: Path, runtime: Path) -> None:
+        self.dev = directory / "dev"
+        self.dev.mkdir()
+        (self.dev / "null").touch()
+        self.second = self.dev / "shm" / f"failoverd{str(runtime).replace('/', '-')}"
+        self.log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.log.bind(str(self.dev / "log"))
+        self.log.settimeout(30)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        within = 'mount --bind "$0" /dev && exec "$@"'
+        argv = ["unshare", "--mount", "sh", "-c", within, str(self.dev), str(HOOK), *words]
+        return subprocess.run(argv, capture_output=True, timeout=30, check=False)
+
+    def said(self) -> str:
+        return self.log.recv(4096).decode()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, runtime: Path) -> Iterator[Elsewhere]:
+    made = Elsewhere(tmp_path, runtime)
+    yield made
+    made.log.close()
+
+
+def test_where_the_spool_is_full_there_is_a_second_one(runtime: Path, elsewhere: Elsewhere) -> None:
+    elsewhere.second.mkdir(parents=True)
+    with full.tmpfs(runtime / "spool") as spool:
+        full.fill(spool)
+        done = elsewhere.run("--runtime-dir", str(runtime), *CHANGE)
+        assert [path.name for path in spool.iterdir()] == ["filler"]
+    assert done.returncode == 0
+    (path,) = elsewhere.second.iterdir()
+    assert fields(path.read_bytes())[4:] == list(CHANGE)
+    told = f"{runtime}/spool cannot be written (No space left on device); INSTANCE VI_1 MASTER is left in "
+    told += f"/dev/shm/{path.parent.name}"
+    assert done.stderr.decode() == f"failoverd's hook: {told}\n"
+    assert re.fullmatch(r"<27>failoverd-notify\[\d+\]: " + re.escape(told), elsewhere.said())
+
+
+def test_a_link_is_no_second_spool(runtime: Path, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (runtime / "spool").rmdir()
+    elsewhere.second.parent.mkdir()
+    (tmp_path / "target").mkdir()
+    elsewhere.second.symlink_to(tmp_path / "target")
+    assert elsewhere.run("--runtime-dir", str(runtime), *CHANGE).returncode == 75
+    assert not list((tmp_path / "target").iterdir())
+
+
+def test_what_is_lost_is_said(runtime: Path, elsewhere: Elsewhere) -> None:
+    (runtime / "spool").rmdir()
+    done = elsewhere.run("--runtime-dir", str(runtime), *CHANGE)
+    assert done.returncode == 75
+    assert elsewhere.said().partition(": ")[2].startswith("lost: INSTANCE VI_1 MASTER 150: failoverd does not answer")
+
+
+def test_wrong_words_are_said_and_handed_over(runtime: Path, elsewhere: Elsewhere, listener: socket.socket) -> None:
+    words = ("--runtime-dir", str(runtime), "INSTANCE", "VI\t1\n", "master", "150", "five")
+    done = elsewhere.run(*words)
+    assert done.returncode == 64
+    assert b"INSTANCE VI?1? master 150 five; expected [--runtime-dir DIR] INSTANCE|GROUP NAME STATE" in done.stderr
+    assert "wrong words" in elsewhere.said()
+    connection, _ = listener.accept()
+    with connection:
+        line = connection.recv(4096)
+    assert re.fullmatch(rb"!\t\d+\t--runtime-dir \S+ INSTANCE VI\?1\? master 150 five\n", line)
+    assert spooled(runtime) == [line]
+
+
 def test_neither_way_works(tmp_path: Path) -> None:
     assert run("--runtime-dir", str(tmp_path), *CHANGE) == 75
     assert run("--runtime-dir", str(tmp_path / "absent"), *CHANGE) == 75
@@ -223,7 +333,7 @@ def test_a_path_too_long_for_a_socket_still_has_a_spool(tmp_path: Path) -> None:
 )
 def test_wrong_words(runtime: Path, words: tuple[str, ...]) -> None:
     assert run("--runtime-dir", str(runtime), *words) == 64
-    assert spooled(runtime) == []
+    assert [line.startswith(b"!\t") for line in spooled(runtime)] == [True]
 
 
 def test_a_runtime_directory_is_a_word_of_its_own() -> None:
