@@ -112,6 +112,13 @@ def test_processes_are_started_in_one_place(file: Path) -> None:
             assert call not in text, f"{name(file)} starts a process"
 
 
+@pytest.mark.parametrize("file", MODULES, ids=name)
+def test_drbd_is_read_and_told_by_its_own_rooms_only(file: Path) -> None:
+    if {"drbd", "drbdstate"}.isdisjoint(file.relative_to(ROOT).parts):
+        words = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
+        assert words.isdisjoint({"drbdsetup", "drbdadm"})
+
+
 def test_every_module_says_why_it_exists() -> None:
     for file in MODULES:
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), name(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import pytest
 
 from failoverd.drivers.drbd import driver, follow
 from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbdstate import look
 from failoverd.records import records
-from tests.unit.drivers.drbdstate.drbdsetups import FakeDrbd
+from tests.unit.drivers.drbdstate.drbdsetups import FakeDrbd, nine
 
 
 class Clock:
@@ -42,16 +40,11 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDrbd]:
     """A machine with DRBD 9, on which nobody waits for long."""
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
-    monkeypatch.setattr(look, "MODULE", tmp_path / "module")
-    monkeypatch.setattr(look, "_owners", {})
     monkeypatch.setattr(driver, "PAUSE", 0.01)
     monkeypatch.setattr(driver, "AGAIN", 0.1)
     monkeypatch.setattr(driver, "CLOSED", 0.05)
     monkeypatch.setattr(follow, "PAUSES", (0.02, 0.1))
     monkeypatch.setattr(follow, "ABSENT", 0.02)
-    (tmp_path / "proc-drbd").write_text("version: 9.2.18 (api:2/proto:118-124)\n")
-    fake = FakeDrbd(tmp_path / "bin")
+    fake = nine(tmp_path, monkeypatch)
     yield fake
     fake.end()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from failoverd.drivers.drbdstate import events, look, status
 from failoverd.drivers.drbdstate.status import Resource
 from tests.unit.drivers.scripted import Programs
@@ -26,6 +28,13 @@ if [ "$key" = drbdsetup_events2 ]; then
 fi"""
 
 
+def bare(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose kernel has no DRBD, and of which nothing has been seen yet."""
+    monkeypatch.setattr(look, "PROC", directory / "proc-drbd")
+    monkeypatch.setattr(look, "MODULE", directory / "module")
+    monkeypatch.setattr(look, "_owners", {})
+
+
 def recorded(state: Path, node: str, name: str = "vpn") -> Resource | None:
     """The resource as recorded in a state."""
     told = state / f"{node}.status.json"
@@ -45,6 +54,14 @@ def up(state: Path, node: str, name: str = "vpn") -> Resource:
 def live(path: Path) -> list[str]:
     """The lines of a recorded stream, without their times."""
     return [line.partition(" ")[2] for line in path.read_text().splitlines()]
+
+
+def nine(directory: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDrbd:
+    """One with DRBD 9, and a drbdsetup."""
+    bare(directory, monkeypatch)
+    monkeypatch.setenv("PATH", f"{directory / 'bin'}:{os.environ['PATH']}")
+    look.PROC.write_text("version: 9.2.18 (api:2/proto:118-124)\n")
+    return FakeDrbd(directory / "bin")
 
 
 class FakeDrbd(Programs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,20 +10,14 @@ import pytest
 
 from failoverd.drivers import DriverError, command
 from failoverd.drivers.drbdstate import look
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, STATUS, FakeDrbd, eight, recorded
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, STATUS, FakeDrbd, eight, nine, recorded
 
 ALL = "events2 --now"
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDrbd]:
-    """A machine with DRBD 9, of which nothing has been seen yet."""
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
-    monkeypatch.setattr(look, "MODULE", tmp_path / "module")
-    monkeypatch.setattr(look, "_owners", {})
-    look.PROC.write_text("version: 9.2.18 (api:2/proto:118-124)\n")
-    fake = FakeDrbd(tmp_path / "bin")
+    fake = nine(tmp_path, monkeypatch)
     yield fake
     fake.end()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from failoverd.core.model import ResourceSpec
-from failoverd.drivers.drbdstate import look
 from failoverd.drivers.xen import Options, config, events, guest, make
 from failoverd.drivers.xen.guest import Guest
 from failoverd.records import records
+from tests.unit.drivers.drbdstate.drbdsetups import bare
 from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
 
 _WEB = recorded("dryrun-web")[0]
@@ -30,9 +30,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
     monkeypatch.setattr(events, "_files", {})
     monkeypatch.setattr(records, "directory", tmp_path / "memory")
-    monkeypatch.setattr(look, "PROC", tmp_path / "proc-drbd")
-    monkeypatch.setattr(look, "MODULE", tmp_path / "module")
-    monkeypatch.setattr(look, "_owners", {})
+    bare(tmp_path, monkeypatch)
     fake = FakeXen(tmp_path / "bin")
     fake.transcript("xl info", "info")
     return fake
