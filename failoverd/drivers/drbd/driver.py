@@ -188,7 +188,7 @@ class Drbd:
                 if obstacle is None or _may_ask(view, obstacle, rules):
                     denial = await self._change(Verb.ACTIVATE)
                     if denial is None:
-                        self._forget_loss()
+                        memories.save(self.subject, memories.promoted(memories.load(self.subject)))
                         return
                 if time.monotonic() >= until:
                     raise self._given_up(view, obstacle, denial)
@@ -272,10 +272,6 @@ class Drbd:
             found += await openers.find(volume.minor)
         who = ", ".join(dict.fromkeys(found)) or "somebody who cannot be seen from here (another namespace?)"
         return f"{self.subject} stays Primary: it is held open by {who}; after {self._spec.stop_timeout:g} s"
-
-    def _forget_loss(self) -> None:
-        """The newest data is here from now on: the resource is Primary."""
-        memories.save(self.subject, dataclasses.replace(memories.load(self.subject), loss=None, primary=None))
 
     def _count(self, began: float) -> None:
         """Since the loss, this node was at work to become Primary for a while: nobody else wrote meanwhile."""

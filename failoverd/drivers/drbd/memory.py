@@ -192,6 +192,12 @@ def accepted(memory: Memory, view: Resource, *, voted: bool) -> tuple[Memory, st
     return dataclasses.replace(memory, loss=loss, split=split), ", and ".join(words)
 
 
+def promoted(memory: Memory) -> Memory:
+    """The memory when this node has become Primary: the newest data is here, and what was accepted is used up."""
+    split = memory.split and Split(peers=memory.split.peers)
+    return dataclasses.replace(memory, loss=None, primary=None, split=split)
+
+
 def age(loss: Loss, now: float) -> float:
     """How old (s) the data here is, if mastership comes here now."""
     return loss.age if loss.age is not None else max(0.0, now - loss.since - loss.ours)

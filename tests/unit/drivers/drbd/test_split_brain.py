@@ -77,9 +77,11 @@ async def test_accepted_it_is_promoted_once(split: FakeDrbd) -> None:
     assert (await driver.observe()).obstacle == ""
     await driver.activate()
     assert actions(split) == [PRIMARY_8]
+    assert await refused(driver) == REASON  # demoted meanwhile: the other side may have been Primary since
+    await driver.accept("root")
     becomes(split, PRIMARY)
     await driver.activate()
-    becomes(split, SECONDARY)  # and the other side may have been Primary since
+    becomes(split, SECONDARY)
     assert await refused(driver) == REASON
     assert actions(split) == [PRIMARY_8]
 
