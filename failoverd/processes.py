@@ -18,6 +18,8 @@ PROC = Path("/proc")
 _NAME = 15
 #: What the kernel adds to the path of an executable that was replaced while it runs.
 _DELETED = " (deleted)"
+#: PF_FORKNOEXEC of linux/sched.h, among the flags in /proc/PID/stat.
+_FORKED = 0x40
 #: Between a process and what it wants to be taken for stand no more than so many (a wrapper, a shell).
 _GENERATIONS = 8
 
@@ -70,8 +72,7 @@ def program(pid: int) -> str:
 def look(pid: int) -> Process | None:
     """The process of that pid; None when it has ended. OSError when one that is there cannot be looked at."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        # The name, in parentheses, may hold blanks and parentheses itself.
-        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = _stat(pid)
         if fields[0] in "ZX":
             return None
         return Process(
@@ -84,6 +85,23 @@ def look(pid: int) -> Process | None:
             network=network(pid),
         )
     return None
+
+
+def started(pid: int) -> int:
+    """When it was started, in clock ticks since boot. OSError when it has ended and is forgotten."""
+    return int(_stat(pid)[19])
+
+
+def unborn(pid: int) -> bool:
+    """Whether it was forked and is no program of its own yet. OSError when it has ended."""
+    return bool(int(_stat(pid)[6]) & _FORKED)
+
+
+def cgroup(pid: int | str) -> str:
+    """Its control group as systemd has it. OSError when it has ended."""
+    lines = (PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    found = {hierarchy: path for _, hierarchy, path in (line.split(":", 2) for line in lines)}
+    return found.get("name=systemd", found.get("", ""))
 
 
 def network(pid: int | str) -> tuple[int, int]:
@@ -99,10 +117,9 @@ def ancestors(pid: int) -> Iterator[int]:
     """Its parent, that one's parent, and so on; neither pid 1 nor what has ended."""
     for _ in range(_GENERATIONS):
         try:
-            stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+            pid = int(_stat(pid)[1])
         except OSError:
             return
-        pid = int(stat.rpartition(")")[2].split()[1])
         if pid <= 1:
             return
         yield pid
@@ -147,6 +164,11 @@ def _raw_sockets(pid: int, protocol: int) -> Iterator[str]:
                 fields = line.split()
                 if int(fields[1].rpartition(":")[2], 16) == protocol:
                     yield fields[9]
+
+
+def _stat(pid: int) -> list[str]:
+    """What follows the name, which stands in parentheses and may hold blanks and parentheses itself."""
+    return (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def _uid(pid: int) -> int:

@@ -89,6 +89,14 @@ class Records:
         """
         return self._put(record, json.dumps({"boot": self.boot, **content}).encode(), keep_old=keep_old)
 
+    def remove(self, record: str) -> None:
+        """It is no more."""
+        self._kept.pop(record, None)
+        self._owed.pop(record, None)
+        with suppress(OSError):
+            (self.directory / record).unlink(missing_ok=True)
+        troubles.end(_about(record))
+
     def look(self) -> None:
         """Try again what could not be written, and was not to be kept as it was."""
         for record, data in tuple(self._owed.items()):

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from failoverd import drivers, log
@@ -20,7 +19,7 @@ from failoverd.core.model import Level, Observation, Outcome, State, Step, Verb
 from failoverd.core.turn import LATE, LOOK_TIMEOUT
 from failoverd.daemon import leftovers
 from failoverd.daemon.config import Configuration
-from failoverd.daemon.leftovers import Leftover, Mark
+from failoverd.daemon.leftovers import Flight, Leftover
 from failoverd.daemon.store import Store
 from failoverd.daemon.watches import Watches
 from failoverd.drivers import Accepts, Driver, DriverError, Hung, NotStarted, Refused, TimedOut, command
@@ -44,11 +43,8 @@ _OUTCOMES: tuple[tuple[type[DriverError], Outcome], ...] = (
 class Executor:
     """Runs what the core asks for. `report` takes each answer, in the event loop."""
 
-    def __init__(
-        self, report: Callable[[StepEnded | ResourceObserved | Stirred], None], store: Store, runtime_dir: Path
-    ) -> None:
+    def __init__(self, report: Callable[[StepEnded | ResourceObserved | Stirred], None], store: Store) -> None:
         self._report = report
-        self._runtime_dir = str(runtime_dir)
         self._store = store
         self._drivers: dict[tuple[str, str], Driver] = {}
         self._steps: set[asyncio.Task[None]] = set()
@@ -90,10 +86,10 @@ class Executor:
     def take_over(self, state: State) -> State:
         """Await the steps that an earlier daemon left running, as if they were this one's: nothing is done on top."""
         orphans: dict[tuple[str, str], Step] = {}
-        for number, leftover in enumerate(leftovers.find(Path(self._runtime_dir)), state.next_step):
+        for number, leftover in enumerate(leftovers.find(), state.next_step):
             mark = leftover.mark
-            deadline = max(mark.deadline, time.monotonic()) + LATE
-            orphans[mark.instance, mark.resource] = Step(id=number, verb=leftover.verb, deadline=deadline)
+            deadline = max(leftover.deadline, time.monotonic()) + LATE
+            orphans[mark.instance, mark.resource] = Step(id=number, verb=mark.verb, deadline=deadline)
             self._start(self._adopted(leftover, number), self._steps)
         return replace(state, orphans=orphans, next_step=state.next_step + len(orphans))
 
@@ -131,7 +127,9 @@ class Executor:
     async def _adopted(self, leftover: Leftover, step: int) -> None:
         names = {"instance": leftover.mark.instance, "resource": leftover.mark.resource}
         with log.bound(**names):
-            _log.warning("an earlier daemon's step still runs; it is awaited", pids=leftover.pids)
+            _log.warning(
+                "an earlier daemon's step still runs; it is awaited", pids=[tool.pid for tool in leftover.tools]
+            )
             ended = await leftover.end()
             outcome, reason = (
                 (Outcome.DONE, "") if ended else (Outcome.TIMED_OUT, "it outlived its daemon and deadline")
@@ -144,21 +142,16 @@ class Executor:
 
     async def _step(self, effect: RunStep, driver: Driver) -> None:
         names = {"instance": effect.instance, "resource": effect.resource}
-        deadline = time.monotonic() + effect.timeout
-        mark = Mark(
-            runtime_dir=self._runtime_dir,
-            instance=effect.instance,
-            resource=effect.resource,
-            verb=effect.verb.value,
-            deadline=deadline,
-        )
+        flight = Flight(**names, verb=effect.verb, deadline=time.monotonic() + effect.timeout)
         with log.bound(transition=effect.transition, **names), command.recording() as commands:
             started = time.time()
             self._store.step_started(
                 effect.transition, resource=effect.resource, verb=effect.verb.value, started=started
             )
-            with command.marked(mark.text()):
+            with command.marked(flight):
                 outcome, reason, alarm = await _run(effect, driver)
+            if outcome is not Outcome.HUNG:
+                flight.over()
             ended = time.time()
             seen = await _look(driver, LOOK_TIMEOUT)
             if alarm is not None:

@@ -82,7 +82,7 @@ class Service:
         self._plain = contextvars.copy_context()  # without the identifiers of the event that is being handled
         self.boot_id = records.boot
         self.store = Store(settings.state_dir)
-        self.executor = Executor(self.dispatch, self.store, settings.runtime_dir)
+        self.executor = Executor(self.dispatch, self.store)
         self._admission = Admission((settings.runtime_dir / "spool", spare(settings.runtime_dir)))
         self._track = TrackFiles(settings.runtime_dir)
         self._reboot = Reboot()

@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from typing import Protocol
 
 from failoverd.drivers import DriverError, TimedOut
 from failoverd.drivers.process import WORDS, Completed, Process
@@ -27,10 +28,18 @@ _LINE = 4096
 PRIVATE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"})
 
 _recorder: ContextVar[list[str] | None] = ContextVar("recorder", default=None)
-_mark: ContextVar[str | None] = ContextVar("mark", default=None)
+_marks: ContextVar[Marks | None] = ContextVar("marks", default=None)
 
 #: The environment variable that says for which step a process runs; the next daemon finds it there.
 MARK = "FAILOVERD_STEP"
+
+
+class Marks(Protocol):
+    """Who wants to know what processes are started."""
+
+    def tool(self) -> tuple[str, Callable[[int], None]]:
+        """What the next one has in the variable MARK, and what is to be called with its pid as soon as it runs."""
+        ...
 
 
 @contextlib.contextmanager
@@ -45,13 +54,13 @@ def recording() -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def marked(text: str) -> Iterator[None]:
-    """Give every process that this task starts `text` in the variable MARK of its environment."""
-    token = _mark.set(text)
+def marked(marks: Marks) -> Iterator[None]:
+    """Have `marks` told of every process that this task starts."""
+    token = _marks.set(marks)
     try:
         yield
     finally:
-        _mark.reset(token)
+        _marks.reset(token)
 
 
 def note(text: str) -> None:
@@ -83,7 +92,7 @@ async def run(
     """
     text = shlex.join(argv)
     note(text)
-    process = Process(argv, _environment(), input, LONGEST if whole else WORDS)
+    process = _process(argv, input, LONGEST if whole else WORDS)
     done = await _awaited(process, timeout)
     if done is None:
         raise TimedOut(f"{text}: no end within {timeout:g} s, killed")
@@ -97,7 +106,7 @@ async def follow(argv: Sequence[str], hear: Callable[[bytes], None]) -> Complete
 
     `hear` takes what it says on standard output as it comes, and must neither wait nor raise.
     """
-    done = await _awaited(Process(argv, _environment(), None, WORDS, hear), None)
+    done = await _awaited(_process(argv, None, WORDS, hear), None)
     assert done is not None
     return done
 
@@ -115,7 +124,11 @@ async def _awaited(process: Process, timeout: float | None) -> Completed | None:
     return process.completed()
 
 
-def _environment() -> dict[str, str]:
-    given = {key: value for key, value in os.environ.items() if key not in PRIVATE}
-    mark = _mark.get()
-    return {**given, "LC_ALL": "C", **({MARK: mark} if mark is not None else {})}
+def _process(
+    argv: Sequence[str], given: bytes | None, most: int, hear: Callable[[bytes], None] | None = None
+) -> Process:
+    environment = {key: value for key, value in os.environ.items() if key not in PRIVATE} | {"LC_ALL": "C"}
+    marks, born = _marks.get(), None
+    if marks is not None:
+        environment[MARK], born = marks.tool()
+    return Process(argv, environment, given, most, hear=hear, born=born)

@@ -53,6 +53,7 @@ class Process:
     """A process that is being started, or runs, until it is reaped. DriverError when it cannot be.
 
     `given`: its standard input. `most`: bytes that are kept of its output, or `hear` takes all of it as it comes.
+    `born` is called with its pid when it runs.
     """
 
     def __init__(
@@ -61,10 +62,13 @@ class Process:
         environment: Mapping[str, str],
         given: bytes | None,
         most: int,
+        *,
         hear: Callable[[bytes], None] | None = None,
+        born: Callable[[int], None] | None = None,
     ) -> None:
         self._argv = tuple(argv)
         self._text = shlex.join(argv)
+        self._tell_born = born
         self._loop = asyncio.get_running_loop()
         self._born = asyncio.Event()
         self._exited = asyncio.Event()
@@ -102,6 +106,8 @@ class Process:
         self._loop.add_reader(self._pidfd, self._on_exit)
         if self._given_up:
             os.killpg(self._pid, signal.SIGKILL)
+        elif self._tell_born is not None:
+            self._tell_born(self._pid)
 
     def _not_started(self, error: OSError) -> DriverError:
         reason = _why_not_started(self._argv[0], error)

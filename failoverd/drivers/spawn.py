@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
+from failoverd import processes
+
 #: Threads at the most. When starts of so many programs hang, no other program is started.
 MOST = 100
 
@@ -256,10 +258,9 @@ def _spare_not(pid: int) -> None:
 
 
 def _unborn(thread: int | None) -> list[int]:
-    """The children of a thread of ours that are still what we are: one that is being started, or none."""
+    """The children of a thread of ours that are no programs yet: one that is being started, or none."""
     try:
-        ours = Path("/proc/self/cmdline").read_bytes()
         pids = Path(f"/proc/self/task/{thread}/children").read_text(encoding="ascii").split()
-        return [int(pid) for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes() == ours]
+        return [int(pid) for pid in pids if processes.unborn(int(pid))]
     except OSError:  # it is born, or has ended, just now
         return []

@@ -8,12 +8,9 @@ What this must not do: start a domain whose disks are not Primary and UpToDate h
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 from failoverd.core.model import FORCED_STOP, Level, Observation, ResourceSpec, Verb
@@ -230,8 +227,7 @@ class Guest:
             return
         for pid in sight.keepers:
             command.note(f"kill -KILL {pid}")
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self._eye.end(pid)
 
     async def _must(self, argv: tuple[str, ...], seconds: float | None = None, *, gone: bool = False) -> None:
         """Run one xl. `gone`: that the domain is not there any more is no failure, the next look will say so."""

@@ -1,13 +1,15 @@
 """The xl processes that build a domain, or stay behind to see it through its reboots: while one lives, it may start it.
 
 A domain that reboots is destroyed and built again by the ``xl create`` that once started it, which has stayed as a
-daemon; between the two nothing of the domain is to be seen in Xen. What this must not do: end one of them.
+daemon; between the two nothing of the domain is to be seen in Xen. What this must not do: end one without being told.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 from failoverd import processes
@@ -30,6 +32,17 @@ def find(name: str | None, config: str) -> tuple[int, ...]:
     except OSError as error:
         raise DriverError(f"processes cannot be seen: {error}") from error
     return tuple(pid for pid in pids if _keeps(processes.PROC / str(pid), name, config))
+
+
+def end(pid: int, name: str | None, config: str) -> None:
+    """Kill one that `find` has found, unless it is none any more: its number may be another's by now."""
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if _keeps(processes.PROC / str(pid), name, config):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
 
 
 def _keeps(process: Path, name: str | None, config: str) -> bool:

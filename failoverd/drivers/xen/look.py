@@ -74,6 +74,10 @@ class Eye:
             raise DriverError(f"{nameless}: which domain it is cannot be told")
         return self._seen(guests)
 
+    def end(self, pid: int) -> None:
+        """Kill a process that was seen to be about to start it, if it still is."""
+        keeper.end(pid, self.name, self._path)
+
     def _seen(self, guests: list[Domain]) -> Sight:
         found = [it for it in guests if it.name == self.name or it.uuid == self._uuid]
         # One that reboots is built again, with its UUID, while the old one may still be dying.

@@ -53,7 +53,7 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.answers: list[Answer] = []
         self.drivers = {name: Scripted() for name in ("web", "vpn", "dns")}
-        self.executor = Executor(self.answers.append, Store(directory), directory)
+        self.executor = Executor(self.answers.append, Store(directory))
         self.executor._drivers = {("VI_1", name): driver for name, driver in self.drivers.items()}
 
     def step(self, number: int, resource: str = "web") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,34 @@ def test_another_instance_is_followed(node: Living, disk: Disk) -> None:
     node.hook("BACKUP", "VI_1")
     node.until("standby", "VI_1")
     assert not (node.things / "ran").exists()
+
+
+def test_what_had_not_begun_when_the_daemon_was_killed_never_does(node: Living, disk: Disk) -> None:
+    node.start()
+    node.hook("BACKUP", "VI_1")
+    node.until("standby", "VI_1")
+    node.hook("MASTER", "VI_1")
+    disk.asked()
+    unborn = os.pidfd_open(clone(node))
+    node.stop(signal.SIGKILL)
+    node.hook("BACKUP", "VI_1")
+    node.start()
+    node.until("standby", "VI_1")
+    disk.answer()
+    wait_for("it is gone", lambda: select.select([unborn], [], [], 0)[0])
+    os.close(unborn)
+    assert not (node.things / "ran").exists()
+
+
+def clone(node: Living) -> int:
+    """The process that is to become a tool, and is still the daemon's copy."""
+    assert node.process is not None
+    pid = node.process.pid
+    words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(it) for thread in threads for it in (thread / "children").read_text().split()]
+    (found,) = (child for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == words)
+    return found
 
 
 def ended(node: Living, resource: str) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +194,49 @@ def test_the_tool_of_a_killed_daemon_ends_at_its_deadline(node: Living) -> None:
     wait_for("the tool is ended", lambda: "an earlier daemon's step ended" in node.log.read_text())
     assert '"outcome": "timed-out"' in node.log.read_text()
     node.until("failed")
+
+
+def test_what_a_stranger_puts_into_his_environment_is_nothing_to_a_start(chain: Living) -> None:
+    made_up = {"runtime_dir": str(chain.run_dir), "instance": "VI_1", "resource": "disk", "deadline": 1e12}
+    environments = [json.dumps({**made_up, "verb": verb, "session": os.getsid(0)}) for verb in ("rm", "activate")]
+    keys: dict[str, Any] = {"user": 65534, "process_group": 0} if os.geteuid() == 0 else {"process_group": 0}
+    strangers = [
+        subprocess.Popen(["sleep", "60"], env={**os.environ, "FAILOVERD_STEP": it}, **keys) for it in environments
+    ]
+    try:
+        chain.start()
+        chain.hook("MASTER")
+        chain.until("active")
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
+
+
+def test_what_a_step_left_in_a_process_group_of_its_own_outlives_a_restart(node: Living) -> None:
+    pid = node.things / "pid"
+    node.instance()
+    node.resource("guest")
+    activate = ["bash", "-c", f"set -m; sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"]
+    node.tables[-1] = "\n".join(
+        f"activate = {json.dumps(activate)}" if line.startswith("activate") else line
+        for line in [*node.tables[-1].splitlines(), 'timeout = "1s"']
+    )
+    node._write()
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    left = os.pidfd_open(int(wait_for("it runs", lambda: pid.exists() and pid.read_text())))
+    try:
+        node.stop(signal.SIGKILL)
+        node.start()
+        node.until("active")
+        node.hook("BACKUP")
+        node.until("standby")
+        assert not select.select([left], [], [], 0)[0]
+    finally:
+        signal.pidfd_send_signal(left, signal.SIGKILL)
+        os.close(left)
 
 
 def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:

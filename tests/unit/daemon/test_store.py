@@ -530,12 +530,19 @@ async def test_a_program_that_cannot_be_started_is_trouble(tmp_path: Path) -> No
     assert await store.close()
 
 
+class AStep:
+    """One in flight, which starts no tool."""
+
+    def tool(self) -> tuple[str, Callable[[int], None]]:
+        raise AssertionError
+
+
 async def test_the_process_has_nothing_of_the_daemon_but_its_channel(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listening:
         os.set_inheritable(lock.fileno(), True)
         os.set_inheritable(listening.fileno(), True)
         store = Store(tmp_path)
-        with command.marked("a step"):
+        with command.marked(AStep()):
             store.start()
             assert await store.history(deadline=30) == []
     (pid,) = children(of=os.getpid())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from failoverd.core.model import Level
 from failoverd.drivers import DriverError, command
-from failoverd.drivers.xen import guest
+from failoverd.drivers.xen import guest, keeper
 from failoverd.drivers.xen.guest import Guest
 from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import quick
@@ -209,31 +210,35 @@ async def test_an_xl_that_would_start_it_again_is_ended_at_last(
     fake: FakeXen, processes: FakeProcesses, cfg: str
 ) -> None:
     pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-    keeper = processes.keeper(pid, cfg)
+    at_work = processes.keeper(pid, cfg)
     with command.recording() as texts:
         stopping = asyncio.create_task(quick(cfg).deactivate())
         await until(lambda: os.waitpid(pid, os.WNOHANG)[0])
-    (keeper / "comm").write_text("sh\n")
+    (at_work / "comm").write_text("sh\n")
     await stopping
     assert f"kill -KILL {pid}" in texts
     assert fake.deeds == []
 
 
-async def test_an_xl_that_ended_meanwhile_is_no_error(
-    processes: FakeProcesses, cfg: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keeper = processes.keeper(2**22 - 1, cfg)
-    killed: list[int] = []
+async def test_an_xl_that_ended_meanwhile_is_no_error(processes: FakeProcesses, cfg: str) -> None:
+    number = 2**22 - 1
+    gone = processes.keeper(number, cfg)
+    with command.recording() as texts:
+        stopping = asyncio.create_task(quick(cfg).deactivate())
+        await until(lambda: f"kill -KILL {number}" in texts)
+    (gone / "comm").write_text("sh\n")
+    await stopping
 
-    def kill(pid: int, number: int) -> None:
-        assert number == signal.SIGKILL
-        killed.append(pid)
-        (keeper / "comm").write_text("sh\n")
-        raise ProcessLookupError
 
-    monkeypatch.setattr(os, "kill", kill)
-    await quick(cfg).deactivate()
-    assert killed == [2**22 - 1]
+async def test_whoever_has_the_number_of_an_xl_that_ended_lives(processes: FakeProcesses, cfg: str) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    seen = processes.keeper(other.pid, cfg)
+    assert keeper.find("web", cfg) == (other.pid,)
+    (seen / "cmdline").write_bytes(b"sleep\x0060\0")
+    keeper.end(other.pid, "web", cfg)
+    assert other.poll() is None
+    other.kill()
+    assert other.wait() == -signal.SIGKILL
 
 
 async def test_several_are_stopped_at_once(fake: FakeXen, web: Guest, tmp_path: Path) -> None:
