@@ -238,8 +238,8 @@ class _Instance:
         except ValueError as error:
             self.reader.problem(path, str(error))
             return None
-        if own.owns is not None:
-            self.reader.own(own.owns, path, common.nodes)
+        for thing in own.owns:
+            self.reader.own(thing, path, common.nodes)
         return common, own
 
     def _vips(self, options: InstanceOptions) -> tuple[Vip, ...]:

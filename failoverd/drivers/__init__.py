@@ -111,8 +111,8 @@ class Options(Protocol):
     """A driver's keys: a frozen dataclass of `option` fields, whose ``__post_init__`` raises ValueError."""
 
     @property
-    def owns(self) -> str | None:
-        """What the resource changes, in words that are the same for whoever changes it; None when not known."""
+    def owns(self) -> tuple[str, ...]:
+        """All that the resource changes, in words that are the same for whoever changes it; empty when not known."""
         ...
 
 

@@ -53,9 +53,9 @@ class Options:
                 raise ValueError(f"prefix: {error}") from error
 
     @property
-    def owns(self) -> str:
+    def owns(self) -> tuple[str, ...]:
         """What no other resource may change."""
-        return f"the constant {self.symbol} in {self.include}"
+        return (f"the constant {self.symbol} in {self.include}",)
 
 
 def make(options: Options, spec: ResourceSpec) -> Bird:

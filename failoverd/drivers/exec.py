@@ -40,9 +40,9 @@ class Options:
                 raise ValueError(f'{name}: a list of words is expected, the program first: ["/usr/bin/tool", "start"]')
 
     @property
-    def owns(self) -> None:
+    def owns(self) -> tuple[str, ...]:
         """Nobody knows what the commands change."""
-        return
+        return ()
 
 
 def make(options: Options, spec: ResourceSpec) -> Exec:

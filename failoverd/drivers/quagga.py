@@ -2,7 +2,7 @@
 
 ``mode = "unit"`` starts and stops its systemd unit. ``mode = "metric"`` (FRR) changes one number of the running
 configuration through vtysh, and drops no session: the metric that a route-map entry sets (BGP's MED), or the
-cost of an OSPF interface.
+cost of OSPF interfaces.
 What this must not do: ``write memory``. The saved configuration is the administrator's, has the standby value,
 and is what a daemon that restarts begins with.
 """
@@ -13,6 +13,7 @@ import contextlib
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,7 @@ PATIENCE = 10.0
 
 _METRIC = {"minimum": 0, "maximum": 4294967295}
 _COSTLIEST = 65535
+_NO_INTERFACE = "No such interface name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +47,11 @@ class Options:
         default=None,
         pattern=r"^\S+ \d+$",
     )
-    interface: str | None = option(
-        "Mode `metric`, OSPF: the interface; its `ip ospf cost` is changed.", default=None, pattern=r"^\S+$"
+    interfaces: tuple[str, ...] | None = option(
+        "Mode `metric`, OSPF: the interfaces; the `ip ospf cost` of each is changed.",
+        default=None,
+        items={"type": "string", "pattern": r"^\S+$"},
+        minItems=1,
     )
     vty_socket: str | None = option("The directory of the daemons' vty sockets, if not vtysh's default.", default=None)
 
@@ -54,23 +59,25 @@ class Options:
         """Hold the keys against each other; ValueError says what is wrong."""
         if self.mode == "unit":
             systemd.check_name(self.unit)
-            given = [key for key in ("active", "standby", "route_map", "interface") if getattr(self, key) is not None]
+            given = [key for key in ("active", "standby", "route_map", "interfaces") if getattr(self, key) is not None]
             if given:
                 raise ValueError(f'{", ".join(given)}: only with mode = "metric"')
             return
         if self.active is None or self.standby is None or self.active == self.standby:
             raise ValueError('active, standby: mode = "metric" needs both, and they must differ')
-        if (self.route_map is None) == (self.interface is None):
-            raise ValueError('route_map, interface: mode = "metric" needs one of them')
-        if self.interface is not None and not all(1 <= cost <= _COSTLIEST for cost in (self.active, self.standby)):
+        if (self.route_map is None) == (self.interfaces is None):
+            raise ValueError('route_map, interfaces: mode = "metric" needs one of them')
+        if self.interfaces is not None and not all(1 <= cost <= _COSTLIEST for cost in (self.active, self.standby)):
             raise ValueError(f"active, standby: an OSPF cost is 1 to {_COSTLIEST}")
 
     @property
-    def owns(self) -> str:
+    def owns(self) -> tuple[str, ...]:
         """What no other resource may change."""
         if self.mode == "unit":
-            return f"the unit {self.unit}"
-        return f"the route-map entry {self.route_map}" if self.route_map else f"the OSPF cost of {self.interface}"
+            return (f"the unit {self.unit}",)
+        if self.route_map is not None:
+            return (f"the route-map entry {self.route_map}",)
+        return tuple(dict.fromkeys(f"the OSPF cost of {name}" for name in self.interfaces or ()))
 
 
 def make(options: Options, spec: ResourceSpec) -> Driver:
@@ -79,21 +86,21 @@ def make(options: Options, spec: ResourceSpec) -> Driver:
         return systemd.Unit(options.unit, spec.stop_timeout)
     assert options.active is not None
     assert options.standby is not None
-    place: Place = Ospf(options.interface) if options.interface else Bgp(*(options.route_map or "").split())
+    place: Place = Ospf(options.interfaces) if options.interfaces else Bgp(*(options.route_map or "").split())
     return Metric(place, options.active, options.standby, options.vty_socket)
 
 
 class Place(Protocol):
-    """Where a number is in FRR: which daemon, how it is read, and how it is set."""
+    """Where a number is in FRR, perhaps more than once: which daemon, how it is read, and how it is set."""
 
     @property
     def daemon(self) -> str: ...
 
     @property
-    def show(self) -> str: ...
+    def show(self) -> tuple[str, ...]: ...
 
-    def find(self, text: str) -> int | None:
-        """The number in the answer to `show`, None when none is set yet.
+    def find(self, text: str) -> dict[str, int | None]:
+        """The number in each place, in the answers to `show`; None where none is set yet.
 
         LookupError when there is no such place, DriverError when the answer is not understood.
         """
@@ -111,11 +118,11 @@ class Bgp:
     daemon: str = "bgpd"
 
     @property
-    def show(self) -> str:
+    def show(self) -> tuple[str, ...]:
         """The question that tells this route-map alone: a configuration may have 50,000 lines. FRR 8 has it."""
-        return f"show route-map {self.name} json"
+        return (f"show route-map {self.name} json",)
 
-    def find(self, text: str) -> int | None:
+    def find(self, text: str) -> dict[str, int | None]:
         """As ``{"BGP": {NAME: {"rules": [{"sequenceNumber": 10, "type": "permit", "setClauses": ["metric 100"]}]}}}``.
 
         A route-map that is not there is left out.
@@ -125,10 +132,10 @@ class Bgp:
             found = [it["setClauses"] for it in rules if (it["sequenceNumber"], it["type"]) == self._entry]
             metric = re.search(r"^metric (\d+)$", "\n".join(found[0]), re.MULTILINE) if found else None
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise DriverError(f"not understood: what vtysh says to `{self.show}` ({error!r})") from error
+            raise DriverError(f"not understood: what vtysh says to `{self.show[0]}` ({error!r})") from error
         if not found:
             raise LookupError(f"bgpd has no `route-map {self.name} permit {self.sequence}`")
-        return None if metric is None else int(metric[1])
+        return {f"{self.name} {self.sequence}": None if metric is None else int(metric[1])}
 
     @property
     def _entry(self) -> tuple[int, str]:
@@ -142,28 +149,43 @@ class Bgp:
 
 @dataclass(frozen=True, slots=True)
 class Ospf:
-    """The cost of an interface."""
+    """The cost of each of some interfaces."""
 
-    interface: str
+    interfaces: tuple[str, ...]
     daemon: str = "ospfd"
 
     @property
-    def show(self) -> str:
-        """The question that tells the cost in force."""
-        return f"show ip ospf interface {self.interface}"
+    def show(self) -> tuple[str, ...]:
+        """The questions that tell the costs in force."""
+        return tuple(f"show ip ospf interface {name}" for name in self.interfaces)
 
-    def find(self, text: str) -> int:
-        """As ``Router ID 192.0.2.1, Network Type BROADCAST, Cost: 10`` among other lines, or one that says why not."""
-        cost = re.search(r"\bCost: (\d+)\b", text)
-        if not text.strip():
-            raise DriverError(f"ospfd says nothing to `{self.show}`")
-        if cost is None:
-            raise LookupError(f"{self.interface}: {command.last_line(text)}")
-        return int(cost[1])
+    def find(self, text: str) -> dict[str, int | None]:
+        """As ``Router ID 192.0.2.1, Network Type BROADCAST, Cost: 10`` among the lines of each interface, or why not.
+
+        The first line of one is ``eth0 is up``, the others are indented. One that there is not has no more than
+        ``No such interface name``.
+        """
+        found = {
+            name: re.search(rf"^{re.escape(name)} is .*(?:\n .*)*", text, re.MULTILINE) for name in self.interfaces
+        }
+        missing = [name for name, lines in found.items() if lines is None]
+        if len(missing) != text.count(_NO_INTERFACE):
+            raise DriverError(f"ospfd says nothing to `{self.show[self.interfaces.index(missing[0])]}`")
+        if missing:
+            raise LookupError(f"{', '.join(missing)}: {_NO_INTERFACE}")
+        return {name: _cost(name, lines[0]) for name, lines in found.items() if lines is not None}
 
     def change(self, value: int) -> tuple[str, ...]:
         """The first change is told at once, further ones up to ten seconds later (MinLSInterval)."""
-        return ("configure terminal", f"interface {self.interface}", f"ip ospf cost {value}", "end")
+        each = (line for name in self.interfaces for line in (f"interface {name}", f"ip ospf cost {value}", "exit"))
+        return ("configure terminal", *each, "end")
+
+
+def _cost(interface: str, lines: str) -> int:
+    cost = re.search(r"\bCost: (\d+)\b", lines)
+    if cost is None:
+        raise LookupError(f"{interface}: {command.last_line(lines)}")
+    return int(cost[1])
 
 
 class NotRunning(DriverError):
@@ -184,25 +206,24 @@ class Metric:
         self._vtysh = vtysh(place.daemon, vty_socket)
 
     async def observe(self) -> Observation:
-        """The number in force. A daemon that does not run announces nothing: that is standby."""
+        """The number in force everywhere. A daemon that does not run announces nothing: that is standby."""
         try:
-            value = await self._look()
+            found = await self._look()
         except NotRunning as error:
             return Observation(level=Level.STANDBY, detail=error.reason)
         except NoPlace as error:
             return Observation(level=Level.FAILED, detail=error.reason)
         except DriverError as error:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
-        levels = {self._active: Level.ACTIVE, self._standby: Level.STANDBY}
-        level = Level.FAILED if value is None else levels.get(value, Level.FAILED)
-        expected = f", neither active ({self._active}) nor standby ({self._standby})" if level is Level.FAILED else ""
-        return Observation(
-            level=level, detail=f"{self._place.daemon}: metric {'not set' if value is None else value}{expected}"
+        level = (
+            Level.ACTIVE if _all(found, self._active) else Level.STANDBY if _all(found, self._standby) else Level.FAILED
         )
+        expected = f", neither active ({self._active}) nor standby ({self._standby})" if level is Level.FAILED else ""
+        return Observation(level=level, detail=f"{self._place.daemon}: metric {_words(found)}{expected}")
 
     async def activate(self) -> str | None:
         """Announce with the active metric."""
-        if await self._look() != self._active:
+        if not _all(await self._look(), self._active):
             await self._set(self._active)
         return None
 
@@ -210,12 +231,12 @@ class Metric:
         """Announce with the standby metric: also when the one in force cannot be seen, which may be the good one."""
         with contextlib.suppress(NotRunning):
             try:
-                now = await self._look()
+                found = await self._look()
             except (NotRunning, NoPlace):
                 raise
             except DriverError:
-                now = None
-            if now != self._standby:
+                found = {}
+            if not _all(found, self._standby):
                 await self._set(self._standby)
         return None
 
@@ -224,10 +245,10 @@ class Metric:
         value = self._active if verb is Verb.ACTIVATE else self._standby
         return (shlex.join(asking(self._vtysh, *self._place.change(value))),)
 
-    async def _look(self) -> int | None:
-        """The number in force. It is always looked for first: vtysh would make a place that is not there."""
+    async def _look(self) -> dict[str, int | None]:
+        """The numbers in force. It is always looked for first: vtysh would make a place that is not there."""
         try:
-            return self._place.find(await self._ask(self._place.show))
+            return self._place.find(await self._ask(*self._place.show))
         except LookupError as error:
             raise NoPlace(f"{error}; correct it in FRR, or correct the resource's configuration") from error
 
@@ -242,6 +263,18 @@ class Metric:
         if "failed to connect to any daemons" in said:
             raise NotRunning(f"{self._place.daemon} is not running")
         raise DriverError(f"vtysh: {said or f'exit status {done.returncode}'}")
+
+
+def _all(found: Mapping[str, int | None], value: int) -> bool:
+    return set(found.values()) == {value}
+
+
+def _words(found: Mapping[str, int | None]) -> str:
+    """The number, or each with its places where there are several."""
+    places: dict[str, list[str]] = {}
+    for place, value in found.items():
+        places.setdefault("not set" if value is None else str(value), []).append(place)
+    return ", ".join(places) if len(places) == 1 else ", ".join(f"{n} ({', '.join(at)})" for n, at in places.items())
 
 
 def vtysh(daemon: str, vty_socket: str | None) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ class Options:
         systemd.check_name(self.unit)
 
     @property
-    def owns(self) -> str:
+    def owns(self) -> tuple[str, ...]:
         """What no other resource may change."""
-        return f"the unit {self.unit}"
+        return (f"the unit {self.unit}",)
 
 
 def make(options: Options, spec: ResourceSpec) -> Driver:

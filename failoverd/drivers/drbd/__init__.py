@@ -54,9 +54,9 @@ class Options:
             raise ValueError('resource: the name of one DRBD resource is expected, as in "resource vpn { … }"')
 
     @property
-    def owns(self) -> str:
+    def owns(self) -> tuple[str, ...]:
         """What no other resource may change."""
-        return f"the DRBD resource {self.resource}"
+        return (f"the DRBD resource {self.resource}",)
 
 
 def make(options: Options, spec: ResourceSpec) -> Drbd:

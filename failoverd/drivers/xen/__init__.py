@@ -34,9 +34,9 @@ class Options:
             raise ValueError(f'config: "{self.config}": expected the whole path, e.g. "/etc/xen/web.cfg"')
 
     @property
-    def owns(self) -> str:
+    def owns(self) -> tuple[str, ...]:
         """What no other resource may change."""
-        return f"the domain of {self.config}"
+        return (f"the domain of {self.config}",)
 
 
 def make(options: Options, spec: ResourceSpec) -> Guest:

@@ -78,7 +78,7 @@ def test_a_good_file(file: Path) -> None:
     assert web.on_refused is OnRefused.RELEASE
     assert web.restart == Restart(max=3, within=600.0)
     assert web.escalation is Escalation.REBOOT
-    assert loaded.options["VI_1", "prefix"].owns == "the constant failover_metric in /etc/bird/failoverd.conf"
+    assert loaded.options["VI_1", "prefix"].owns == ("the constant failover_metric in /etc/bird/failoverd.conf",)
     assert "a name.with spaces" in loaded.core.instances
 
 
@@ -173,6 +173,13 @@ def test_two_resources_may_not_change_the_same_thing_on_one_node(file: Path) -> 
     assert expected in errors(file, left + again.format('["left", "right"]'))[0]
     file.write_text(left + again.format('["right"]'))
     config.load(file, "left")
+
+
+def test_two_resources_may_not_change_one_of_many_things(file: Path) -> None:
+    cost = 'driver = "quagga"\nmode = "metric"\nactive = 10\nstandby = 100\ninterfaces = {}\n'
+    both = cost.format('["eth0", "eth1"]') + "[instance.VI_1.resource.b]\n" + cost.format('["eth1"]')
+    (problem,) = errors(file, resource(both))
+    assert "changes the OSPF cost of eth1, as instance.VI_1.resource.a does" in problem
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from failoverd.drivers import Driver, DriverError, command, quagga
 SPEC = ResourceSpec(instance="VI_1", name="routing", driver="quagga", stop_timeout=20)
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings/frr"
 BGP = {"mode": "metric", "route_map": "UP 10", "active": 100, "standby": 300}
-OSPF = {"mode": "metric", "interface": "eth0", "active": 100, "standby": 300}
+OSPF = {"mode": "metric", "interfaces": ("eth0",), "active": 100, "standby": 300}
 
 #: More than a pipe holds, as of a site with many customers.
 LARGE = "".join(f"bgp as-path access-list CUSTOMER-{n} seq 5 permit _{n}_\n" for n in range(2000))
@@ -35,8 +35,11 @@ route-map UP deny 30
 """
 OSPFD = """interface eth0
  ip ospf cost 300
+interface eth1
+ ip ospf cost 300
 router ospf
  network 10.99.0.0/24 area 0
+ network 10.98.0.0/24 area 0
 """
 START = """
 ip link set lo up
@@ -44,6 +47,7 @@ ip link add eth0 type veth peer name eth1
 ip link set eth0 up
 ip link set eth1 up
 ip address add 10.99.0.1/24 dev eth0
+ip address add 10.98.0.1/24 dev eth1
 for daemon in zebra bgpd ospfd; do
     /usr/lib/frr/$daemon -d -f {d}/$daemon.conf -i {d}/$daemon.pid -z {d}/zserv.api --vty_socket {d} -P 0 || exit 1
 done
@@ -124,9 +128,24 @@ async def test_ospf_cost(frr: Path) -> None:
     assert (await third.observe()).detail == "ospfd: metric 300, neither active (100) nor standby (200)"
 
 
+async def test_the_cost_of_many_interfaces(frr: Path) -> None:
+    both = make(**OSPF | {"interfaces": ("eth0", "eth1")}, vty_socket=str(frr))
+    assert (await both.observe()).level is Level.STANDBY
+    with command.recording() as texts:
+        await both.activate()
+    assert tuple(texts[1:]) == both.commands(Verb.ACTIVATE)  # one vtysh for all of them
+    assert (await both.observe()).level is Level.ACTIVE
+    await make(**OSPF, vty_socket=str(frr)).deactivate()
+    seen = await both.observe()
+    assert seen.level is Level.FAILED  # half of it
+    assert seen.detail == "ospfd: metric 300 (eth0), 100 (eth1), neither active (100) nor standby (300)"
+    await both.deactivate()
+    assert (await both.observe()).level is Level.STANDBY
+
+
 @pytest.mark.parametrize(("name", "why"), [("nosuch", "No such interface"), ("lo", "OSPF not enabled")])
 async def test_an_interface_without_ospf(frr: Path, name: str, why: str) -> None:
-    driver = make(**OSPF | {"interface": name}, vty_socket=str(frr))
+    driver = make(**OSPF | {"interfaces": ("eth0", name)}, vty_socket=str(frr))
     seen = await driver.observe()
     assert seen.level is Level.FAILED
     assert why in seen.detail
@@ -179,9 +198,9 @@ async def test_a_backup_that_cannot_look_gives_up_the_good_metric(
 
 def test_recorded_route_map() -> None:
     text = (RECORDINGS / "frr-8.4.4-route-map.json").read_text()
-    assert quagga.Bgp("UP", "10").find(text) == 300
-    assert quagga.Bgp("UP", "20").find(text) is None
-    assert quagga.Bgp("UP", "50").find(text) is None  # set metric rtt
+    assert quagga.Bgp("UP", "10").find(text) == {"UP 10": 300}
+    assert quagga.Bgp("UP", "20").find(text) == {"UP 20": None}
+    assert quagga.Bgp("UP", "50").find(text) == {"UP 50": None}  # set metric rtt
     for name, sequence in (("UP", "1"), ("U", "10"), ("U.", "10"), ("UP", "30")):
         with pytest.raises(LookupError, match="bgpd has no"):
             quagga.Bgp(name, sequence).find(text)
@@ -199,18 +218,18 @@ def test_what_is_no_route_map_is_not_understood(text: str) -> None:
 
 def test_no_cost_is_not_understood() -> None:
     with pytest.raises(DriverError, match="ospfd says nothing"):
-        quagga.Ospf("eth0").find("\n")
+        quagga.Ospf(("eth0",)).find("\n")
 
 
 def test_recorded_cost() -> None:
     def recorded(what: str) -> str:
         return (RECORDINGS / f"frr-8.4.4-ospf-interface{what}.txt").read_text()
 
-    assert quagga.Ospf("eth0").find(recorded("")) == 100
+    assert quagga.Ospf(("eth0",)).find(recorded("")) == {"eth0": 100}
     with pytest.raises(LookupError, match="nosuch: No such interface name"):
-        quagga.Ospf("nosuch").find(recorded("-nosuch"))
+        quagga.Ospf(("nosuch",)).find(recorded("-nosuch"))
     with pytest.raises(LookupError, match="lo: OSPF not enabled"):
-        quagga.Ospf("lo").find(recorded("-not-enabled"))
+        quagga.Ospf(("lo",)).find(recorded("-not-enabled"))
 
 
 def test_unit_mode_is_the_default() -> None:
@@ -221,7 +240,7 @@ def test_unit_mode_is_the_default() -> None:
 
 def test_commands() -> None:
     assert make(**OSPF).commands(Verb.DEACTIVATE) == (
-        "vtysh -d ospfd -c 'configure terminal' -c 'interface eth0' -c 'ip ospf cost 300' -c end",
+        "vtysh -d ospfd -c 'configure terminal' -c 'interface eth0' -c 'ip ospf cost 300' -c exit -c end",
     )
 
 
@@ -232,7 +251,7 @@ def test_commands() -> None:
         ({"active": 1}, "active: only with mode"),
         (BGP | {"active": None}, "needs both"),
         (BGP | {"active": 300}, "must differ"),
-        (BGP | {"interface": "eth0"}, "needs one of them"),
+        (BGP | {"interfaces": ("eth0",)}, "needs one of them"),
         (BGP | {"route_map": None}, "needs one of them"),
         (OSPF | {"standby": 70_000}, "1 to 65535"),
         (OSPF | {"active": 0}, "1 to 65535"),

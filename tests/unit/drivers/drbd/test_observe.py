@@ -196,7 +196,7 @@ def test_what_is_no_name_of_a_resource(name: str) -> None:
 
 
 def test_what_it_owns_and_follows() -> None:
-    assert drbd.Options(resource="vpn").owns == "the DRBD resource vpn"
+    assert drbd.Options(resource="vpn").owns == ("the DRBD resource vpn",)
     assert make().subject == "vpn"
     assert drivers.find("drbd").watch is follow.watch
     assert isinstance(make(), drivers.Accepts)

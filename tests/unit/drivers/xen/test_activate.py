@@ -348,6 +348,6 @@ def test_the_plan(web: Guest, cfg: str) -> None:
 
 
 def test_its_key() -> None:
-    assert Options(config="/etc/xen/web.cfg").owns == "the domain of /etc/xen/web.cfg"
+    assert Options(config="/etc/xen/web.cfg").owns == ("the domain of /etc/xen/web.cfg",)
     with pytest.raises(ValueError, match="expected the whole path"):
         Options(config="web.cfg")
