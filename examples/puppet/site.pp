@@ -3,6 +3,6 @@ node 'left', 'right' {
   class { 'failoverd':
     config            => 'puppet:///modules/site/failoverd.toml',
     keepalived_config => 'puppet:///modules/site/keepalived.conf',
-    units             => ['haproxy.service'],
+    units             => ['certbot.timer'],
   }
 }

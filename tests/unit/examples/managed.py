@@ -26,7 +26,7 @@ Description: stands for the real package
 
 
 class Machine:
-    """The load balancer `left`, before anything was done to it; haproxy has been enabled and started by its package."""
+    """The load balancer `left`, with certbot's timer enabled and running, before anything was done to it."""
 
     def __init__(self, box: Sandbox) -> None:
         self.box = box
@@ -37,8 +37,8 @@ class Machine:
         self._make_repository()
         for file in ("failoverd.toml", "keepalived.conf"):
             box.write(f"/srv/site/files/{file}", (EXAMPLES / "loadbalancer" / file).read_text())
-        box.do(["systemctl", "enable", "haproxy"])
-        box.do(["systemctl", "start", "haproxy"])
+        box.do(["systemctl", "enable", "certbot.timer"])
+        box.do(["systemctl", "start", "certbot.timer"])
         self.told()
 
     def told(self) -> list[str]:
@@ -51,7 +51,7 @@ class Machine:
     def change_both_files(self) -> None:
         """Change the site's files to others that are good."""
         self._edit("failoverd.toml", 'interface = "eth0"', 'interface = "eth0"\nvip_timeout = "4s"')
-        self._edit("keepalived.conf", "advert_int 1", "advert_int 2")
+        self._edit("keepalived.conf", "advert_int 0.5", "advert_int 2")
 
     def spoil(self) -> Iterator[tuple[str, str, str]]:
         """Make the site's files bad, one after the other: its name, where it is installed, and what is to be said."""

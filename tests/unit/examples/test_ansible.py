@@ -30,9 +30,9 @@ def test_the_role_brings_a_machine_up_keeps_it_reloads_what_changed_and_refuses_
     assert _changed(_play(machine)) > 0
     assert machine.has_the_files_of_the_site()
     assert machine.may_act()
-    # In this order; and haproxy, which may be at work, is not stopped.
+    # In this order; and the timer, which may be at work, is not stopped.
     started = ["enable failoverd", "start failoverd", "enable keepalived", "start keepalived"]
-    assert machine.told() == ["disable haproxy", *started]
+    assert machine.told() == ["disable certbot.timer", *started]
 
     assert _changed(_play(machine)) == 0
     assert machine.told() == []

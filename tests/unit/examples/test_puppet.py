@@ -11,7 +11,7 @@ _CLASS = f"""class {{ 'failoverd':
   config            => '/srv/site/files/failoverd.toml',
   keepalived_config => '/srv/site/files/keepalived.conf',
   operators         => ['{OPERATOR}'],
-  units             => ['haproxy.service'],
+  units             => ['certbot.timer'],
 }}
 """
 
@@ -48,9 +48,9 @@ def test_the_class_brings_a_machine_up_keeps_it_reloads_what_changed_and_refuses
     _apply(machine, _CHANGED)
     assert machine.has_the_files_of_the_site()
     assert machine.may_act()
-    # In this order; and haproxy, which may be at work, is not stopped.
+    # In this order; and the timer, which may be at work, is not stopped.
     started = ["start failoverd", "enable failoverd", "start keepalived", "enable keepalived"]
-    assert [word for word in machine.told() if not word.startswith("unmask ")] == ["disable haproxy", *started]
+    assert [word for word in machine.told() if not word.startswith("unmask ")] == ["disable certbot.timer", *started]
 
     _apply(machine, _NOTHING_TO_DO)
     assert machine.told() == []
