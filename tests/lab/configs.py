@@ -8,10 +8,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .profiles import (
+    ACTIVE_COST,
     ACTIVE_METRIC,
     NODE_AS,
     NODES,
     PRIORITY,
+    STANDBY_COST,
     STANDBY_METRIC,
     UPSTREAM_ADDRESS,
     UPSTREAM_AS,
@@ -174,7 +176,7 @@ protocol bfd {{
 protocol ospf v2 nodes {{
     ipv4 {{ import all; export none; }};
     area 0 {{
-        interface "eth0" {{ hello 1; dead 4; wait 2; priority 10; }};
+        interface "eth0" {{ hello 1; dead 4; wait 2; priority 10; bfd {"yes" if profile.frr else "no"}; }};
     }};
 }}
 {peers}
@@ -187,12 +189,21 @@ def frr(profile: Profile, node: NodeName) -> str:
     text = [
         f"hostname {node}",
         "log syslog informational",
+        "bfd",
+        " profile uplink",
+        f"  detect-multiplier {_BFD_MULTIPLIER}",
+        f"  receive-interval {_BFD_MS}",
+        f"  transmit-interval {_BFD_MS}",
+        " exit",
+        "exit",
         "interface eth0",
         " ip ospf hello-interval 1",
         " ip ospf dead-interval 4",
         " ip ospf retransmit-interval 3",
         " ip ospf priority 0",
+        *((" ip ospf bfd", " ip ospf bfd profile uplink") if profile.frr else ()),
         "exit",
+        *(line for vlan in vlans if profile.frr for line in _at_a_cost(vlan)),
         "router ospf",
         f" ospf router-id {node_address(node)}",
         # The default tells a link that was just made 5 s late; bird drops what comes faster than once a second
@@ -206,10 +217,16 @@ def frr(profile: Profile, node: NodeName) -> str:
     return "\n".join(text) + "\n"
 
 
+def _at_a_cost(interface: str) -> tuple[str, ...]:
+    return (f"interface {interface}", f" ip ospf cost {STANDBY_COST}", "exit")
+
+
 FRR_DAEMONS = """ospfd=yes
+bfdd=yes
 vtysh_enable=yes
 zebra_options="  -A 127.0.0.1 -s 90000000"
 ospfd_options="  -A 127.0.0.1"
+bfdd_options="  -A 127.0.0.1"
 """
 
 
@@ -228,6 +245,15 @@ def failoverd(profile: Profile) -> str:
             f'include = "{METRIC_INCLUDE}"',
             'protocol = "upstream"',
             f'prefix = "{profile.prefixes[0]}"',
+        ]
+    elif profile.frr:
+        text += [
+            f"[instance.{profile.follows}.resource.ospf]",
+            'driver = "quagga"',
+            'mode = "metric"',
+            f"interfaces = {json.dumps([vlan_interface(vlan) for vlan in profile.vlans])}",
+            f"active = {ACTIVE_COST}",
+            f"standby = {STANDBY_COST}",
         ]
     else:
         text += [f"[instance.{profile.follows}.resource.ospf]", 'driver = "quagga"', 'unit = "frr.service"']

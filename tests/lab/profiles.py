@@ -1,16 +1,17 @@
-"""Who is who in the laboratory: nodes, addresses, and the two ways in which mastership matters to the neighbours.
+"""Who is who in the laboratory: nodes, addresses, and the three ways in which mastership matters to the neighbours.
 
 *hosting*: every node always announces the service's prefix; the metric (BGP MED) says who should get the traffic.
-*router*: six VIPs on three VLANs in one sync group; the routing daemon runs on the MASTER only.
+*metric*: six VIPs on three VLANs in one sync group; every node always announces the VLANs by OSPF, at a cost.
+*router*: the same, but the routing daemon runs on the MASTER only.
 
 All addresses are private or reserved for documentation and live inside the laboratory's namespaces.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 NodeName = Literal["left", "right", "center"]
-ProfileName = Literal["hosting", "router"]
+ProfileName = Literal["hosting", "metric", "router"]
 
 #: What follows keepalived on the nodes: failoverd, the shell script that a user would write instead, or nothing.
 Agent = Literal["failoverd", "script", "none"]
@@ -32,6 +33,9 @@ NODE_AS = 65001
 
 ACTIVE_METRIC = 100
 STANDBY_METRIC = 300
+#: OSPF's, of the VLANs.
+ACTIVE_COST = 10
+STANDBY_COST = 100
 
 
 def node_address(node: NodeName) -> str:
@@ -61,7 +65,9 @@ class Profile:
     prefixes: tuple[str, ...]
     """What upstream is to learn."""
     bird: bool
-    """Whether bird runs on the nodes (else only FRR, when the agent starts it)."""
+    """Whether bird runs on the nodes (else only FRR)."""
+    frr: bool
+    """Whether FRR runs on all nodes (else only where the agent starts it)."""
 
     @property
     def vips(self) -> tuple[str, ...]:
@@ -86,6 +92,7 @@ HOSTING = Profile(
     vlans=(),
     prefixes=("192.0.2.0/24",),
     bird=True,
+    frr=False,
 )
 
 _VLANS = (10, 20, 30)
@@ -105,6 +112,9 @@ ROUTER = Profile(
     vlans=_VLANS,
     prefixes=tuple(f"10.{vlan}.0.0/24" for vlan in _VLANS),
     bird=False,
+    frr=False,
 )
 
-PROFILES: dict[ProfileName, Profile] = {"hosting": HOSTING, "router": ROUTER}
+METRIC = replace(ROUTER, name="metric", frr=True)
+
+PROFILES: dict[ProfileName, Profile] = {"hosting": HOSTING, "metric": METRIC, "router": ROUTER}

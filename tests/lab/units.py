@@ -30,6 +30,8 @@ def units(profile: Profile, node: NodeName, *, agent: Agent) -> dict[str, str]:
     ]
     if profile.bird:
         wanted.append("bird.service")
+    if profile.frr:
+        wanted.append("frr.service")
     if agent == "failoverd":
         wanted.append("failoverd.service")
     # Ordered after frr.service although it starts nothing of it: that keeps the unit loaded, as on a machine where it

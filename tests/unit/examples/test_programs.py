@@ -76,7 +76,7 @@ def test_frr_takes_it(box: Sandbox) -> None:
 def test_frr_starts_the_daemons_that_its_configuration_needs(box: Sandbox) -> None:
     box.write("/etc/frr/daemons", uses.text("router/daemons"))
     told = box.do(["bash", "-c", ". /usr/lib/frr/frrcommon.sh; daemon_list these; echo $these"])
-    assert set(told.split()) - {"mgmtd"} == {"zebra", "staticd", "ospfd"}  # mgmtd: always, from FRR 9 on
+    assert set(told.split()) - {"mgmtd"} == {"zebra", "staticd", "ospfd", "bfdd"}  # mgmtd: always, from FRR 9 on
 
 
 def test_haproxy_takes_it(box: Sandbox) -> None:
@@ -84,9 +84,12 @@ def test_haproxy_takes_it(box: Sandbox) -> None:
     assert told.strip() in {"", "Configuration file is valid"}
 
 
-@pytest.mark.parametrize(("use", "node"), uses.NODES_OF_USES)
-def test_failoverd_takes_it(use: str, node: str) -> None:
-    file = str(EXAMPLES / use / "failoverd.toml")
+@pytest.mark.parametrize(
+    ("file", "node"),
+    [(file, node) for use, node in uses.NODES_OF_USES for file in sorted((EXAMPLES / use).glob("failoverd*.toml"))],
+    ids=lambda value: str(value).removeprefix(f"{EXAMPLES}/"),
+)
+def test_failoverd_takes_it(file: Path, node: str) -> None:
     told = _told([_BINARIES / "failoverd", "--config", file, "--node", node, "--check"])
     assert re.fullmatch(rf"\S+: ok \(1 instances, [1-9]\d* resources on {node}\)\n", told)
 

@@ -39,6 +39,13 @@ def resources(use: str) -> list[dict[str, Any]]:
     return [resource for instance in instances(use).values() for resource in instance["resource"].values()]
 
 
+def units(use: str) -> set[str]:
+    """The units that failoverd starts, in failoverd.toml or in a variant of it."""
+    variants = [tomllib.loads(file.read_text()) for file in (EXAMPLES / use).glob("failoverd*.toml")]
+    resources = [r for variant in variants for i in variant["instance"].values() for r in i["resource"].values()]
+    return {resource["unit"] for resource in resources if "unit" in resource}
+
+
 def keepalived(use: str) -> dict[str, Told]:
     """Instances and groups of keepalived.conf."""
     conf = re.sub(r"#.*", "", text(f"{use}/keepalived.conf"))
