@@ -35,8 +35,9 @@ class Options:
         unit="seconds",
     )
     connect_grace: float = option(
-        "How long after `drbdadm up` a promotion waits for connections. A node that is back has stale data until it "
-        "has met the others, and DRBD tries them again every 10 s: six to fourteen pass.",
+        "How long after `drbdadm up`, from the first try to connect on, a promotion waits for peers that were not met "
+        "yet. A node that is back has stale data until it has met the others, and DRBD tries them again every 10 s: "
+        "six to fourteen pass.",
         default=15.0,
         unit="seconds",
     )

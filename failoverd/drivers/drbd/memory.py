@@ -1,4 +1,4 @@
-"""What must be remembered of a resource to know how old its data is: when replication to a Primary was lost.
+"""What must be remembered of a resource to know how old its data is: which peers were lost, given up, not met yet.
 
 DRBD 8.4 calls a disk UpToDate that has heard nothing of the Primary for an hour. So the time of the loss is kept, in a
 file that a restart of the daemon survives and a reboot does not. Times are seconds of CLOCK_BOOTTIME, which goes on
