@@ -14,6 +14,10 @@ The rules:
    read in a line, or will be at once. It is a duplicate if the FIFO told that change, else stale.
 3. Any other hook is newer than all that the FIFO told. It changes the state unless a later fork was heard already.
    When it repeats the newest state it is a duplicate, but older forks are stale from then on.
+4. When a keepalived has died, what it said may still wait to be read, before what the next one says. A hook that was
+   forked before the next one was started is stale. A FIFO line does not tell whose it is; but the next one says another
+   word before it says MASTER, so until then a MASTER is stale. It says MASTER at once only where it owns the addresses
+   (priority 255); that counts when it was read after the death was known.
 
 Rule 2 needs the FIFO to be read to its end before a hook is judged; then no change is accepted twice. Whatever the
 interleaving, the last state told is the last true one once everything has arrived. The one way to lose a line is a
@@ -51,13 +55,15 @@ class Verdict(enum.Enum):
 class Newest:
     """All that must outlive a restart: the newest state, the latest fork heard, when the last FIFO line was read.
 
-    `state` is None when no word binds: the keepalived that told it has died.
+    `state` is None when no word binds: the keepalived that told it has died. `since`: it has, and the next one, which
+    was started no earlier than that, in ticks, has not spoken yet.
     """
 
     name: str
     state: VrrpState | None
     hook: Fork | None = None
     fifo: int | None = None
+    since: int | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class _Told:
     state: VrrpState | None = None
     hook: Fork | None = None
     fifo: int | None = None
+    since: int | None = None
     unpaired: Counter[VrrpState] = field(default_factory=Counter)
     heard: dict[Fork, None] = field(default_factory=dict)
 
@@ -91,9 +98,17 @@ class Ordering:
     def __len__(self) -> int:
         return len(self._told)
 
-    def fifo(self, name: str, state: VrrpState, ticks: int | None) -> Verdict:
-        """Judge the FIFO's next line, read no later than `ticks`; None when lines before it may have been lost."""
+    def fifo(self, name: str, state: VrrpState, ticks: int | None, *, owner: bool = False) -> Verdict:
+        """Judge the FIFO's next line, read no later than `ticks`; None when lines before it may have been lost.
+
+        `owner`: of the addresses, who is MASTER without a word before it.
+        """
         told = self._told.get(name) or self._told.setdefault(name, _Told())
+        if told.since is not None and ticks is not None and state is VrrpState.MASTER:
+            own = owner and ticks > told.since
+            if not own:
+                return Verdict.STALE
+        told.since = None
         if ticks is not None:
             told.fifo = ticks
         if state is told.state:
@@ -114,6 +129,10 @@ class Ordering:
         newer = told.hook is None or later(fork, told.hook)
         if newer:
             told.hook = fork
+        if told.since is not None:
+            if ticks < told.since:
+                return Verdict.STALE
+            told.since = None
         if told.fifo is not None and ticks <= told.fifo:
             return self._told_by_fifo(told, state)
         if not newer:
@@ -129,6 +148,13 @@ class Ordering:
             told.unpaired[state] -= 1
             return Verdict.DUPLICATE
         return Verdict.DUPLICATE if state is told.state else Verdict.STALE
+
+    def died(self, name: str, since: int) -> None:
+        """The keepalived that told of `name` has died; the next one was started at `since`, in ticks, or later."""
+        told = self._told.get(name) or self._told.setdefault(name, _Told())
+        told.since = since
+        if told.state is VrrpState.MASTER:
+            told.state = None
 
     def masters(self) -> list[str]:
         """Of whom MASTER was told last."""
@@ -147,8 +173,8 @@ class Ordering:
         told = self._told.get(name)
         if told is None:
             return None
-        return Newest(name=name, state=told.state, hook=told.hook, fifo=told.fifo)
+        return Newest(name=name, state=told.state, hook=told.hook, fifo=told.fifo, since=told.since)
 
     def restore(self, newest: Newest) -> None:
         """Take up what `newest` gave before a restart, within the same boot."""
-        self._told[newest.name] = _Told(state=newest.state, hook=newest.hook, fifo=newest.fifo)
+        self._told[newest.name] = _Told(state=newest.state, hook=newest.hook, fifo=newest.fifo, since=newest.since)

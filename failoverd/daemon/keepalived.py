@@ -99,6 +99,11 @@ class KeepalivedWatch:
             self._remember()
         self._tell()
 
+    def started(self, instance: str) -> int | None:
+        """When the keepalived was started, in ticks since boot, that may speak for it now; None: there is none."""
+        identities = (identity for daemon in self._judged.get(instance, ()) for identity in daemon.processes)
+        return min((started for _, started in identities), default=None)
+
     def notice(self) -> None:
         """Look, if one has died that the loop has not told of yet."""
         poll = select.poll()

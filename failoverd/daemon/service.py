@@ -124,6 +124,7 @@ class Service:
                 deliver=self._deliver,
                 record=partial(chronicle.keep_events, self.store, self.boot_id),
                 heard=self._keepalived.heard,
+                judging=self._keepalived.notice,
                 admits=self._admission.admits,
                 listener=passed.get("notify.sock"),
             )
@@ -288,7 +289,6 @@ class Service:
     # ------------------------------------------------------------ what comes in
 
     def _deliver(self, changes: list[Change]) -> None:
-        self._keepalived.notice()
         names = {change.name for change in changes}
         read = {change.name for change in changes if change.source == "fifo"}
         if any(self._keepalived.conditions.get(name) is Keepalived.GONE for name in names):
@@ -323,7 +323,9 @@ class Service:
 
     def _keepalived_is(self, instances: frozenset[str], condition: Keepalived) -> None:
         if condition is Keepalived.GONE:
-            self.intake.void_masters(spared=self.intake.followed - instances)
+            for name in instances:
+                self.intake.died(name, self._keepalived.started(name))
+            self.intake.void_strangers()
         self.dispatch(KeepalivedSeen(instances=instances, condition=condition))
 
     def _apply(self, configuration: Configuration) -> None:

@@ -29,7 +29,7 @@ from failoverd.daemon.restraint import Restraint
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from pathlib import Path
 
     from failoverd.core.model import VrrpState
@@ -49,6 +49,11 @@ REASSERTIONS = 1.0
 _HZ = os.sysconf("SC_CLK_TCK")
 
 
+def _ticks() -> int:
+    """Since boot, as proc(5)'s stat counts them."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _HZ // 1_000_000_000
+
+
 class _Settle(Protocol):
     def __call__(self, *, recorded: bool) -> None: ...
 
@@ -66,7 +71,8 @@ class Intake:
 
     `listener` is systemd's notify socket, None where there is none. `deliver` gets the changes of a turn, at most
     one for each followed instance; `record` gets every event of a turn; `heard` is told of each hook that is there, its
-    instance and pid, before its event is judged. None is called from within `start`. `admits`: whose hooks are heard.
+    instance and pid, before its event is judged; `judging` is called when something was read and before it is judged.
+    None is called from within `start`. `admits`: whose hooks are heard.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class Intake:
         deliver: Callable[[list[Change]], None],
         record: Callable[[list[Told]], None] = lambda _told: None,
         heard: Callable[[str, int], None] = lambda _name, _pid: None,
+        judging: Callable[[], None] = lambda: None,
         admits: Callable[[Peer], bool] = lambda _peer: True,
         followed: frozenset[str] = frozenset(),
         listener: socket.socket | None = None,
@@ -85,6 +92,7 @@ class Intake:
         self._deliver = deliver
         self._record = record
         self._heard = heard
+        self._judging = judging
         self._loop = asyncio.get_running_loop()
         self._judge = Judge(records.boot, followed)
         self._complaints = Complaints(time.monotonic)
@@ -138,13 +146,20 @@ class Intake:
         if ordering.void(name) and (newest := ordering.newest(name)):
             self._last.write([newest])
 
-    def void_masters(self, spared: Collection[str] = ()) -> None:
-        """Forget what a keepalived said that has died as MASTER: its word does not bind the next one.
+    def died(self, name: str, since: int | None) -> None:
+        """The keepalived that spoke for `name` has died: that it was MASTER does not bind the next one.
 
-        `spared`: the instances for which another keepalived speaks.
+        `since`: when that one was started, in ticks since boot; None: there is none yet.
         """
+        ordering = self._judge.ordering
+        ordering.died(name, _ticks() if since is None else since)
+        if newest := ordering.newest(name):
+            self._last.write([newest])
+
+    def void_strangers(self) -> None:
+        """Forget who was MASTER of what nobody follows: who told it may have died."""
         for name in self._judge.ordering.masters():
-            if name not in spared:
+            if name not in self.followed:
                 self.void(name)
 
     def look(self) -> None:
@@ -258,6 +273,8 @@ class Intake:
             return
         self._looks = 0
         pending, self._pending = self._pending, []
+        if pending:
+            self._judging()
         wall = time.time()
         for handed, source, _ in pending:
             self._hear(handed.said, partial(self._judge.hook, handed, source, wall))
@@ -292,8 +309,10 @@ class Intake:
             self._complaints.trouble("keepalived's FIFO was full: some of its lines may be lost")
         lines, empty = self._fifo.read()
         # Taken after reading: what the FIFO has told happened no later than this.
-        ticks = time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _HZ // 1_000_000_000
+        ticks = _ticks()
         wall = time.time()
+        if lines:
+            self._judging()  # with nothing read in between: who died before its successor wrote these has died by now
         for line in lines:
             said = parse_fifo(line)
             if said:

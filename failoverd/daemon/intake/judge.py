@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: keepalived's word for "another node with a lower priority speaks, and I am MASTER": no change, but look again.
 REASSERT = "MASTER_RX_LOWER_PRI"
 
+#: The priority of who owns the addresses (RFC 5798).
+OWNER = 255
+
 #: Instances whose order is kept; an unlimited number of names must not take unlimited memory.
 NAMES = 1024
 
@@ -81,7 +84,8 @@ class Judge:
         state = _STATES.get(said.word)
         verdict = Verdict.IGNORED
         if state and self._ordered(said.name):
-            verdict = self.ordering.fifo(said.name, state, None if lost else ticks)
+            owner = said.priority == OWNER
+            verdict = self.ordering.fifo(said.name, state, None if lost else ticks, owner=owner)
         self._judged(said, state, verdict, source="fifo", ticks=ticks, pid=None, wall=wall)
         if lost:
             self._look_again(said.name, "fifo", ticks, wall)

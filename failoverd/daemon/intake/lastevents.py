@@ -44,18 +44,19 @@ class LastEvents:
         if self.recorded and new.items() <= self._newest.items():
             return True
         self._newest |= new
-        told = {name: [n.state.value if n.state else None, n.hook, n.fifo] for name, n in self._newest.items()}
+        told = {name: [n.state.value if n.state else None, n.hook, n.fifo, n.since] for name, n in self._newest.items()}
         self.recorded = self._records.write(_RECORD, {"told": told})
         return self.recorded
 
     def _parse(self, name: str, entry: Any) -> Newest | None:
         try:
-            state, hook, fifo = entry
+            state, hook, fifo, since = entry
             return Newest(
                 name=name,
                 state=VrrpState(state) if state is not None else None,
                 hook=(int(hook[0]), int(hook[1])) if hook else None,
                 fifo=None if fifo is None else int(fifo),
+                since=None if since is None else int(since),
             )
         except (ValueError, TypeError, LookupError):
             self._complaints.trouble("what was recorded of an instance is not understood", instance=name)

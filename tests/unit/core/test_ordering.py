@@ -234,3 +234,87 @@ def test_forks_of_one_tick_are_told_apart_by_pid_across_its_wrap_around(one: For
     assert later(other, one)
     assert not later(one, other)
     assert not later(one, one)
+
+
+# Rule 4: the dead.
+
+
+def said_by_fifo(*states: VrrpState) -> Ordering:
+    ordering = Ordering()
+    for ticks, state in enumerate(states, start=100):
+        ordering.fifo("VI_1", state, ticks)
+    return ordering
+
+
+def state(ordering: Ordering) -> VrrpState | None:
+    newest = ordering.newest("VI_1")
+    assert newest is not None
+    return newest.state
+
+
+def test_the_word_of_a_dead_master_is_void_and_another_s_is_not() -> None:
+    for word, left in ((MASTER, None), (BACKUP, BACKUP), (FAULT, FAULT)):
+        ordering = said_by_fifo(word)
+        ordering.died("VI_1", 200)
+        assert state(ordering) is left
+
+
+def test_a_master_counts_only_after_another_word_of_the_next_one() -> None:
+    ordering = said_by_fifo(BACKUP)
+    ordering.died("VI_1", 200)
+    assert ordering.fifo("VI_1", MASTER, 210) is Verdict.STALE, "the dead one's, read late"
+    assert state(ordering) is BACKUP
+    assert ordering.fifo("VI_1", BACKUP, 211) is Verdict.DUPLICATE
+    assert ordering.fifo("VI_1", MASTER, 212) is Verdict.ACCEPTED
+    assert state(ordering) is MASTER
+
+
+def test_what_the_next_one_said_before_the_death_was_known_counts() -> None:
+    ordering = said_by_fifo(BACKUP, MASTER)
+    ordering.died("VI_1", 150)
+    verdicts = [ordering.fifo("VI_1", word, 210) for word in (FAULT, BACKUP, MASTER)]
+    assert verdicts == [Verdict.ACCEPTED] * 3
+
+
+def test_who_owns_the_addresses_needs_no_other_word() -> None:
+    ordering = said_by_fifo(MASTER)
+    ordering.died("VI_1", 200)
+    assert ordering.fifo("VI_1", MASTER, 200, owner=True) is Verdict.STALE, "it was read before"
+    assert ordering.fifo("VI_1", MASTER, 201, owner=True) is Verdict.ACCEPTED
+
+
+def test_where_lines_may_be_lost_a_master_counts() -> None:
+    ordering = said_by_fifo(BACKUP)
+    ordering.died("VI_1", 200)
+    assert ordering.fifo("VI_1", MASTER, None) is Verdict.ACCEPTED
+
+
+def test_a_hook_counts_if_the_next_one_forked_it() -> None:
+    ordering = Ordering()
+    ordering.hook("VI_1", MASTER, 100, 1)
+    ordering.died("VI_1", 200)
+    assert ordering.hook("VI_1", BACKUP, 199, 2) is Verdict.STALE
+    assert ordering.hook("VI_1", MASTER, 199, 3) is Verdict.STALE
+    assert state(ordering) is None
+    assert ordering.hook("VI_1", MASTER, 200, 4) is Verdict.ACCEPTED
+    assert ordering.hook("VI_1", BACKUP, 200, 5) is Verdict.ACCEPTED
+
+
+def test_a_hook_counts_also_where_its_line_did_not() -> None:
+    ordering = said_by_fifo(BACKUP)
+    ordering.died("VI_1", 200)
+    ordering.fifo("VI_1", MASTER, 300)
+    assert ordering.hook("VI_1", MASTER, 250, 7) is Verdict.ACCEPTED
+
+
+def test_a_death_is_known_to_the_next_daemon() -> None:
+    ordering = said_by_fifo(MASTER)
+    ordering.died("VI_1", 200)
+    newest = ordering.newest("VI_1")
+    assert newest is not None
+    restarted = Ordering()
+    restarted.restore(newest)
+    assert restarted.fifo("VI_1", MASTER, 300) is Verdict.STALE
+    assert restarted.fifo("VI_1", BACKUP, 300) is Verdict.ACCEPTED
+    assert restarted.newest("VI_1") is not None
+    assert restarted.fifo("VI_1", MASTER, 300) is Verdict.ACCEPTED

@@ -16,7 +16,7 @@ from failoverd.records import Records
 
 MASTER = Newest(name="VI_1", state=VrrpState.MASTER, hook=(100, 7), fifo=101)
 BACKUP = Newest(name="VI_1", state=VrrpState.BACKUP, hook=(200, 8), fifo=None)
-VOID = Newest(name="VI_2", state=None, hook=None, fifo=5)
+VOID = Newest(name="VI_2", state=None, hook=None, fifo=5, since=9)
 OTHER = Newest(name='odd "name" grün', state=VrrpState.FAULT, hook=None, fifo=3)
 
 
@@ -35,7 +35,9 @@ def test_the_newest_of_each_is_restored(tmp_path: Path) -> None:
     assert last_events(tmp_path).restore() == [MASTER, OTHER, VOID]
 
 
-@pytest.mark.parametrize("entry", [None, 1, "MASTER", [], ["MASTER"], ["MASTRE", None, None], ["MASTER", [1], None]])
+@pytest.mark.parametrize(
+    "entry", [None, 1, "MASTER", [], ["MASTER"], ["MASTRE", None, None, None], ["MASTER", [1], None, None]]
+)
 def test_what_is_not_understood_is_not_believed(tmp_path: Path, entry: Any) -> None:
     last_events(tmp_path).write([MASTER, OTHER])
     file = tmp_path / "records" / "last-events"
