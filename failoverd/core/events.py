@@ -39,7 +39,9 @@ class TruthTold:
     """The answer to FindTruth: keepalived's D-Bus property, and its last word of this boot; None when silent.
 
     `void`: the last word died with the keepalived that said it, or an earlier daemon found that nobody had spoken
-    since the boot. `booted`: the machine has only just booted, and the instance was configured when it did.
+    since the boot. `booted`: the machine has only just booted, and the instance was configured when it did. `said`:
+    what was asked on D-Bus and what was answered. `doubt`: what the answer shows to be wrong in a configuration; empty
+    when nothing.
     """
 
     instance: str
@@ -48,6 +50,8 @@ class TruthTold:
     stored: VrrpState | None
     void: bool = False
     booted: bool = False
+    said: str = "it is silent"
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

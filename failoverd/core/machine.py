@@ -64,9 +64,6 @@ from failoverd.core.turn import Turn
 _BOOTED = "the machine has booted, the VIP is not here, and keepalived has not spoken yet"
 _VOID = "the keepalived that spoke last is gone, and the next one has not spoken yet"
 
-#: Why nothing is known.
-_SILENT = "keepalived has said nothing in this boot, and its D-Bus is silent: waiting for an event"
-
 
 # ---------------------------------------------------------------- the rules, one per kind of event
 
@@ -104,6 +101,7 @@ def _adopt(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceSta
     without the VIP, is a standby: for what something else started at boot, or what was left when the power went; a
     daemon that is merely started again has no business to stop anything on so little.
     """
+    instance = replace(instance, doubt=event.doubt)
     if event.words != instance.words:
         return instance
     if event.dbus is not None:
@@ -114,7 +112,8 @@ def _adopt(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceSta
         return _stand_by(turn, instance, _VOID)
     if event.booted and guards.vip_absent(instance):
         return _stand_by(turn, instance, _BOOTED)
-    return replace(instance, reason=_SILENT)
+    silent = f"keepalived has said nothing in this boot: waiting for an event. Its D-Bus: {event.said}"
+    return replace(instance, reason=silent)
 
 
 def _stand_by(turn: Turn, instance: InstanceState, cause: str) -> InstanceState:
@@ -132,6 +131,7 @@ def _stand_by(turn: Turn, instance: InstanceState, cause: str) -> InstanceState:
 
 def _correct(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
     """Elsewhere: only keepalived itself can contradict its own last word."""
+    instance = replace(instance, doubt=event.doubt)
     if event.words != instance.words or event.dbus in (None, instance.vrrp):
         return instance
     assert event.dbus is not None

@@ -279,8 +279,8 @@ class InstanceState:
     the target. `phase`: where it stands, to be shown; `settled`: how it last settled, None while nothing was to be
     done. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
     `released`: why mastership was given away, empty when it was not; `released_at`: when; `releases`: how often in a
-    row. `crowded`: a step of it
-    waits for others to end, because the node has no room for it.
+    row. `crowded`: a step of it waits for others to end, because the node has no room for it. `doubt`: what
+    keepalived's own answer shows to be wrong in a configuration, empty when nothing.
     """
 
     spec: InstanceSpec
@@ -304,6 +304,7 @@ class InstanceState:
     releases: int = 0
     transition: int | None = None
     crowded: bool = False
+    doubt: str = ""
 
     @property
     def void(self) -> bool:

@@ -91,7 +91,7 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         instance = replace(instance, target=Target.STANDBY, cause=left_behind or "keepalived is gone")
     instance, course = _steer(turn, instance)
     if course.direction is None and not course.hold:
-        return _at(turn, replace(instance, alarm=""), Phase.UNKNOWN)
+        return _at(turn, _warned(turn, instance, Matter.ATTENTION, instance.doubt), Phase.UNKNOWN)
     phase = _phase(instance, course)
     if not phase.settled and instance.transition is None:
         cause = course.refusal or turn.cause or instance.reason
@@ -102,14 +102,19 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         instance = _move(turn, instance, course.direction)
     reason, alarm = _reason(turn, instance, course)
     if phase.settled:
-        if alarm and alarm != instance.alarm:
-            turn.alarm(instance, _matter(instance, phase, course, left_behind), alarm)
-        instance = replace(instance, alarm=alarm)
+        instance = _warned(turn, instance, _matter(instance, phase, course, left_behind), alarm)
         if instance.transition is not None:
             instance = turn.end(instance, _ending(instance, phase), alarm)
             if phase is Phase.ACTIVE:
                 instance = replace(instance, releases=0)
     return _at(turn, replace(instance, reason=reason), phase)
+
+
+def _warned(turn: Turn, instance: InstanceState, matter: Matter, alarm: str) -> InstanceState:
+    """What must be acted on is said once."""
+    if alarm and alarm != instance.alarm:
+        turn.alarm(instance, matter, alarm)
+    return replace(instance, alarm=alarm)
 
 
 def _steer(turn: Turn, instance: InstanceState) -> tuple[InstanceState, _Course]:
@@ -249,6 +254,6 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
         away = guards.released(instance, turn.now)
         gone = guards.deaf(instance) if instance.void and left is None else None
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
-    problems = [course.refusal, failures, left and said + left, gone, away]
+    problems = [course.refusal, failures, left and said + left, gone, away, instance.doubt]
     reason = "; ".join(problem for problem in problems if problem)
     return reason or instance.cause, reason

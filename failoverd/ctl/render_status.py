@@ -111,7 +111,7 @@ def _resource(instance: Mapping[str, Any], name: str, resource: Mapping[str, Any
 
 
 def _wrong(instance: Mapping[str, Any]) -> bool:
-    if instance.get("phase") not in _PHASES or instance.get("released") or instance.get("degraded"):
+    if instance.get("phase") not in _PHASES or any(instance.get(each) for each in ("released", "degraded", "alarm")):
         return True
     vips, resources = instance.get("vips") or (), (instance.get("resources") or {}).values()
     return any(_vip_wrong(instance, vip) is not None for vip in vips) or any(

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import Any
 
@@ -47,7 +47,8 @@ class ConfigError(Exception):
 class Configuration:
     """What this node has to do. `options`: each resource's driver options, by instance and resource name.
 
-    `script_user`: as whom keepalived runs its scripts; None for its own default.
+    `script_user`: as whom keepalived runs its scripts; None for its own default. `members`: those of each instance that
+    is a sync group, as far as they are configured; empty for all else.
     """
 
     node: str
@@ -55,6 +56,7 @@ class Configuration:
     core: Config
     options: Mapping[tuple[str, str], drivers.Options]
     files: tuple[File, ...]
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load(file: File, node: str | None = None) -> Configuration:
@@ -156,14 +158,19 @@ class _Reader:
         if self.check(keepalived, schema.schema(KeepalivedOptions), ("keepalived",)):
             script_user = schema.build(KeepalivedOptions, keepalived).script_user
         specs: dict[str, InstanceSpec] = {}
+        members: dict[str, tuple[str, ...]] = {}
         driver_options: dict[tuple[str, str], drivers.Options] = {}
         for instance, table, path in self.tables_in(instances, ("instance",)):
-            made = _Instance(self, instance, path).resolve(table, name)
+            reading = _Instance(self, instance, path)
+            made = reading.resolve(table, name)
             if made is not None:
                 specs[instance], own = made
+                members[instance] = reading.members
                 driver_options.update({(instance, resource): each for resource, each in own.items()})
         core = Config(instances=specs, parallel=options.parallel, check_interval=options.check_interval)
-        return Configuration(node=name, script_user=script_user, core=core, options=driver_options, files=files)
+        return Configuration(
+            node=name, script_user=script_user, core=core, options=driver_options, files=files, members=members
+        )
 
 
 class _Instance:
@@ -173,12 +180,14 @@ class _Instance:
         self.reader = reader
         self.name = name
         self.path = path
+        self.members: tuple[str, ...] = ()
 
     def resolve(self, table: dict[str, Any], node: str) -> tuple[InstanceSpec, dict[str, drivers.Options]] | None:
         table = dict(table)
         resources = table.pop("resource", {})
         good = self.reader.check(table, schema.schema(InstanceOptions), self.path)
         options = schema.build(InstanceOptions, table) if good else InstanceOptions()
+        self.members = options.members
         vips = self._vips(options)
         common: dict[str, ResourceOptions] = {}
         own: dict[str, drivers.Options] = {}

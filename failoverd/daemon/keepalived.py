@@ -53,6 +53,7 @@ class KeepalivedWatch:
         self._recall()
         self._ever = bool(self._roster.processes or self._speakers)
         self._looked = False
+        self._recorded = True
         self._judged: dict[str, list[Daemon]] = {}
         self._watched: dict[Identity, int] = {}
         self._searching: asyncio.Task[None] | None = None
@@ -95,7 +96,7 @@ class KeepalivedWatch:
             self._follow(identity)
         self._ever = self._ever or bool(found)
         self._looked = True
-        if differs:
+        if differs or not self._recorded:
             self._remember()
         self._tell()
 
@@ -140,6 +141,10 @@ class KeepalivedWatch:
             living = self._roster.living
             self._credit(unknown, [d for d in living if any(processes.writes(pid, self._fifo) for pid in d.pids)])
             self._miss(unknown)
+
+    def speakers(self, instance: str) -> list[list[int]]:
+        """The processes of each that may speak for the instance."""
+        return [daemon.pids for daemon in self._candidates(instance)]
 
     def _of(self, pid: int) -> Daemon | None:
         """The keepalived that the process, which speaks to us, belongs to."""
@@ -240,4 +245,4 @@ class KeepalivedWatch:
 
     def _remember(self) -> None:
         speakers = {name: [self._roster.number(each) for each in known] for name, known in self._speakers.items()}
-        records.write(_RECORD, {**self._roster.dump(), "speakers": speakers})
+        self._recorded = records.write(_RECORD, {**self._roster.dump(), "speakers": speakers})

@@ -37,6 +37,11 @@ class InstanceOptions:
     )
     interface: str | None = option("the interface of the VIPs that name none", default=None)
     vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
+    members: tuple[str, ...] = option(
+        "of a vrrp_sync_group: its vrrp_instances, as in keepalived.conf, whose states D-Bus tells in place of the "
+        "group's; without it, D-Bus tells only while all instances of keepalived are in one state",
+        default=(),
+    )
     on_refused: str = option(
         "when the VIPs do not come though keepalived says MASTER: hold mastership, or release it to another node",
         default="hold",

@@ -43,7 +43,7 @@ from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
 from failoverd.daemon.executor import Executor
-from failoverd.daemon.intake import Change, Intake
+from failoverd.daemon.intake import Change, Intake, Told
 from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.pulse import Pulse
@@ -51,7 +51,7 @@ from failoverd.daemon.reboot import Reboot
 from failoverd.daemon.settings import Settings
 from failoverd.daemon.store import Store
 from failoverd.daemon.track import TrackFiles
-from failoverd.daemon.truth import Inquiry
+from failoverd.daemon.truth import Bus, Inquiry
 from failoverd.daemon.vip import VipWatch
 from failoverd.records import records
 
@@ -89,6 +89,7 @@ class Service:
         self._maybe_active: frozenset[tuple[str, str]] = frozenset()
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
+        self._spoken: set[str] = set()
         self._read: set[str] = set()
 
     async def run(self) -> None:
@@ -122,15 +123,17 @@ class Service:
                 self._settings.runtime_dir,
                 records,
                 deliver=self._deliver,
-                record=partial(chronicle.keep_events, self.store, self.boot_id),
+                record=self._record,
                 heard=self._keepalived.heard,
                 judging=self._keepalived.notice,
                 admits=self._admission.admits,
                 listener=passed.get("notify.sock"),
             )
             first = frozenset(self._configuration.core.instances)
+            self._bus = Bus(self._keepalived, self.intake.last)
             self._inquiry = Inquiry(
                 self._vips.ready,
+                self._bus,
                 self.intake.last,
                 self.dispatch,
                 voided=self.intake.voided,
@@ -303,23 +306,34 @@ class Service:
                     self._rivals.heard(change.name)
                 if change.reassert:
                     self.dispatch(Reasserted(instance=change.name))
+        self._spoken |= names
         self._read |= read
-        if self._looking is None and (read or not self._keepalived.conditions):
+        if self._looking is None:
             loop = asyncio.get_running_loop()
             self._looking = loop.call_later(_AFTERWARDS, self._look_for_keepalived, context=self._plain)
+
+    def _record(self, told: list[Told]) -> None:
+        chronicle.keep_events(self.store, self.boot_id, told)
+        for each in told:
+            self._bus.spoke(each.name, group=each.kind == "GROUP")
 
     def _look_around(self) -> None:
         self._keepalived.look()
         records.look()
         self.intake.look()
         self._track.look()
+        self._bus.look()
 
     def _look_for_keepalived(self) -> None:
         self._looking = None
+        spoken, self._spoken = self._spoken, set()
         read, self._read = self._read, set()
         if not self._keepalived.conditions:
             self._keepalived.look()
         self._keepalived.wrote(read)
+        for name in spoken & self.state.instances.keys():
+            if self._bus.new(name):
+                self._inquiry.ask(FindTruth(instance=name, words=self.state.instances[name].words))
 
     def _keepalived_is(self, instances: frozenset[str], condition: Keepalived) -> None:
         if condition is Keepalived.GONE:
@@ -339,6 +353,7 @@ class Service:
         self.dispatch(Reloaded(config=core))
         self._tell_keepalived()
         self._keepalived.follow(core.instances)
+        self._bus.follow(configuration.members)
         self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
 
     def _reload(self) -> None:

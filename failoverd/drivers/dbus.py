@@ -1,4 +1,4 @@
-"""The door to D-Bus: the only place that imports pydbus and GLib. systemd's units, and keepalived's states.
+"""The door to D-Bus: the only place that imports pydbus and GLib. systemd's units, and what others have.
 
 GLib delivers signals to a loop of its own, so one thread runs one, from the first use on; all calls are sent
 from there and awaited here, and none blocks. pydbus makes the connection and subscribes to signals; calls go
@@ -24,11 +24,7 @@ from failoverd import log
 from failoverd.drivers import DriverError, TimedOut
 
 SYSTEMD = "org.freedesktop.systemd1"
-KEEPALIVED = "org.keepalived.Vrrp1"
 BUS = "org.freedesktop.DBus"
-
-#: keepalived's `State`, as its own words for events. 0 is "Init": it has not decided, so it has told nothing.
-KEEPALIVED_STATES = {1: "BACKUP", 2: "MASTER", 3: "FAULT", 97: "DELETED", 98: "STOP"}
 
 #: Seconds that one call may take; a job of systemd's is waited for as long as the caller likes.
 ANSWER = 5.0
@@ -39,8 +35,6 @@ _Object = tuple[str, str, str]
 _MANAGER: _Object = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
 _DAEMON: _Object = (BUS, "/org/freedesktop/DBus", BUS)
 _PROPERTIES = "org.freedesktop.DBus.Properties"
-_KEEPALIVED_ROOT = "/org/keepalived/Vrrp1/Instance"
-_DEEPEST = 4
 _logger = log.get("dbus")
 
 
@@ -101,43 +95,39 @@ async def unit_state(name: str) -> UnitState:
     return UnitState(load=load, active=active, sub=sub, result=result, tasks=tasks)
 
 
-async def keepalived_states(*, timeout: float = ANSWER) -> dict[str, str] | None:
-    """What keepalived says of each instance, by the name in keepalived.conf; None when it is not on the bus.
+async def names() -> list[str]:
+    """All names that somebody owns on the system bus."""
+    (found,) = await _connection.call(_DAEMON, "ListNames", None)
+    return [str(name) for name in found if not name.startswith(":")]
 
-    One that has not decided yet (Init) is left out.
-    """
+
+async def owner(name: str) -> int | None:
+    """The pid of who owns the name; None when nobody does."""
     try:
-        async with asyncio.timeout(timeout):
-            (owned,) = await _connection.call(_DAEMON, "NameHasOwner", _string(KEEPALIVED))
-            if not owned:
-                return None
-            states: dict[str, str] = {}
-            for path in await _leaves(_KEEPALIVED_ROOT, _DEEPEST):
-                where = (KEEPALIVED, path, _PROPERTIES)
-                (found,) = await _connection.call(where, "GetAll", _string(f"{KEEPALIVED}.Instance"))
-                word = KEEPALIVED_STATES.get(found["State"][0]) if "State" in found else None
-                if word is not None and "Name" in found:
-                    states[str(found["Name"][0])] = word
-            return states
-    except TimeoutError as error:
-        raise TimedOut(f"keepalived does not answer on D-Bus within {timeout:g} s") from error
-    except NoBus:
+        (pid,) = await _connection.call(_DAEMON, "GetConnectionUnixProcessID", _string(name))
+    except BusError:
         return None
+    return int(pid)
+
+
+async def children(service: str, path: str) -> list[str]:
+    """The names of the objects right below the object `path`."""
+    (xml,) = await _connection.call((service, path, f"{BUS}.Introspectable"), "Introspect", None)
+    try:
+        nodes = ET.fromstring(xml).findall("node")  # noqa: S314 - its sender is trusted with more
+    except ET.ParseError as error:
+        raise BusError(f"{service} {path}: its introspection is no XML: {error}") from error
+    return [name for node in nodes if (name := node.get("name"))]
+
+
+async def properties(service: str, path: str, interface: str) -> dict[str, Any]:
+    """All that the object has of the interface."""
+    (found,) = await _connection.call((service, path, _PROPERTIES), "GetAll", _string(interface))
+    return dict(found)
 
 
 class NoBus(DriverError):
     """There is no system bus to talk on."""
-
-
-async def _leaves(path: str, depth: int) -> list[str]:
-    (xml,) = await _connection.call((KEEPALIVED, path, f"{BUS}.Introspectable"), "Introspect", None)
-    try:
-        names = [node.get("name") for node in ET.fromstring(xml).findall("node")]  # noqa: S314 - as above
-    except ET.ParseError as error:
-        raise BusError(f"{KEEPALIVED} {path}: its introspection is no XML: {error}") from error
-    if depth == 0 or not names:
-        return [path]
-    return [leaf for name in names if name for leaf in await _leaves(f"{path}/{name}", depth - 1)]
 
 
 async def _property(path: str, interface: str, name: str) -> Any:

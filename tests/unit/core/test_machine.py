@@ -427,6 +427,39 @@ def test_a_boot_without_vips_has_nothing_to_go_by() -> None:
     assert world.instance.phase is Phase.UNKNOWN
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["active", "unknown"])
+def test_a_doubt_is_an_alarm_for_as_long_as_it_stands(known: bool) -> None:
+    world = active(resource("disk")) if known else World(config=config(resource("disk")))
+    phase = world.instance.phase
+    for _ in range(2):
+        told = TruthTold(
+            instance="VI_1", words=world.instance.words, dbus=None, stored=None, said="it has VI_X", doubt="no VI_1"
+        )
+        world.send(told)
+    assert (world.instance.phase, world.instance.alarm) == (phase, "no VI_1")
+    assert [e.text for e in world.log if isinstance(e, Alarm)] == ["no VI_1"]
+    assert ("it has VI_X" in world.instance.reason) is not known
+    world.send(TruthTold(instance="VI_1", words=-1, dbus=None, stored=None))
+    assert world.instance.alarm == ""
+    assert world.instance.phase is phase
+
+
+def test_an_instance_that_keepalived_has_no_more_is_a_standby() -> None:
+    world = active(*CHAIN)
+    told = TruthTold(
+        instance="VI_1",
+        words=world.instance.words,
+        dbus=VrrpState.DELETED,
+        stored=None,
+        said="it is gone",
+        doubt="gone",
+    )
+    world.send(told)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    assert set(world.actual.values()) == {Level.STANDBY}
+
+
 def test_a_reset_tries_again_what_has_given_up() -> None:
     world = standby(resource("disk", retries=0), resource("guest", "disk"))
     world.say(VrrpState.MASTER)

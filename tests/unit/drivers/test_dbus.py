@@ -1,11 +1,10 @@
-"""The door to D-Bus on a private bus: a stand-in for systemd, and a real keepalived."""
+"""The door to D-Bus on a private bus, with a stand-in for systemd."""
 
 import asyncio
 import gc
 import os
 import signal
 import sys
-import tempfile
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,77 +14,17 @@ import pytest
 from failoverd.core.model import Level, ResourceSpec, Verb
 from failoverd.drivers import Driver, DriverError, TimedOut, command, dbus, unit
 from failoverd.drivers import systemd as systemd_units
+from tests.unit.privatebus import ended, private_bus, started
 
 from .fake_systemd import START_LIMIT
 
 FAKE = Path(__file__).with_name("fake_systemd.py")
 
-BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path={path}</listen>
-<policy context="default">
-<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/><allow user="*"/>
-</policy></busconfig>
-"""
-
-KEEPALIVED = """global_defs {{
-  enable_dbus
-  vrrp_version 3
-}}
-vrrp_instance VI_1 {{
-  interface eth0
-  virtual_router_id 51
-  priority 150
-  advert_int 0.1
-  virtual_ipaddress {{
-    10.99.0.100/24
-  }}
-}}
-vrrp_instance "two x.y" {{
-  interface eth1
-  virtual_router_id 52
-  priority 150
-  advert_int 10
-  virtual_ipaddress {{
-    10.98.0.100/24
-  }}
-}}
-"""
-
-START_KEEPALIVED = """
-ip link set lo up
-ip link add eth0 type veth peer name eth1
-ip link set eth0 up
-ip link set eth1 up
-ip address add 10.99.0.1/24 dev eth0
-ip address add 10.98.0.1/24 dev eth1
-exec keepalived -n -l -P -f {d}/keepalived.conf -p {d}/k.pid -r {d}/v.pid -c {d}/c.pid
-"""
-
-
-async def started(*argv: str) -> asyncio.subprocess.Process:
-    quiet = asyncio.subprocess.DEVNULL
-    return await asyncio.create_subprocess_exec(*argv, stdin=quiet, stdout=quiet, stderr=quiet)
-
-
-async def ended(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
-
 
 @pytest.fixture
 async def bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Path, asyncio.subprocess.Process]]:
-    with tempfile.TemporaryDirectory(prefix="fo-bus-") as name:
-        directory = Path(name)
-        directory.joinpath("bus.conf").write_text(BUS.format(path=directory / "bus"))
-        daemon = await started("dbus-daemon", f"--config-file={directory}/bus.conf", "--nofork", "--nopidfile")
-        while not (directory / "bus").exists():
-            await asyncio.sleep(0.01)
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={directory}/bus")
-        monkeypatch.setattr(dbus._connection, "_bus", None)
-        yield directory, daemon
-        await ended(daemon)
+    async with private_bus(monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture
@@ -196,7 +135,8 @@ async def test_no_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no system bus" in seen.detail
     with pytest.raises(dbus.NoBus):
         await make("web.service").activate()
-    assert await dbus.keepalived_states() is None
+    with pytest.raises(dbus.NoBus):
+        await dbus.names()
 
 
 @pytest.mark.usefixtures("bus")
@@ -235,24 +175,11 @@ async def test_a_systemd_that_does_not_answer(
     assert (await make("web.service").observe()).level is Level.UNKNOWN
 
 
-@pytest.mark.usefixtures("bus")
-async def test_keepalived_is_not_there() -> None:
-    assert await dbus.keepalived_states() is None
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-async def test_a_real_keepalived(bus: tuple[Path, asyncio.subprocess.Process]) -> None:
-    directory = bus[0]
-    directory.joinpath("keepalived.conf").write_text(KEEPALIVED.format())
-    script = START_KEEPALIVED.format(d=directory)
-    process = await started("unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script)
-    try:
-        async with asyncio.timeout(20):
-            while await dbus.keepalived_states() != {"VI_1": "MASTER", "two x.y": "BACKUP"}:
-                assert process.returncode is None
-                await asyncio.sleep(0.05)
-    finally:
-        await ended(process)
+@pytest.mark.usefixtures("systemd")
+async def test_who_owns_a_name() -> None:
+    assert dbus.SYSTEMD in await dbus.names()
+    assert await dbus.owner(dbus.SYSTEMD) not in (None, os.getpid())
+    assert await dbus.owner("org.example.nobody") is None
 
 
 def state(active: str, sub: str = "x", *, load: str = "loaded", result: str = "", tasks: int | None = None) -> Level:

@@ -1,0 +1,92 @@
+"""keepalived on D-Bus: who there is, and what each has.
+
+It shows its vrrp_instances, each as an object at ``[NAMESPACE/][NAME/]Instance/INTERFACE/NUMBER/FAMILY`` with its name
+and its state; NAMESPACE and NAME are its ``net_namespace`` and ``instance``, where it has them. Of sync groups D-Bus
+knows nothing. Its own name is the one below, or its ``dbus_service_name``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from failoverd.core.model import VrrpState
+from failoverd.drivers import DriverError, TimedOut, dbus
+
+#: keepalived's name, where its configuration gives it no other.
+SERVICE = "org.keepalived.Vrrp1"
+
+_ROOT = "/org/keepalived/Vrrp1"
+_DEEPEST = 6
+
+#: `State`, as keepalived's own words for events. 0 is "Init": it has not decided, so it has told nothing.
+_STATES = {
+    1: VrrpState.BACKUP,
+    2: VrrpState.MASTER,
+    3: VrrpState.FAULT,
+    97: VrrpState.DELETED,
+    98: VrrpState.STOP,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A vrrp_instance. `name`: in keepalived.conf. `state`: None while it has none.
+
+    `path`: where it is, which says which virtual router it is, whatever its name.
+    """
+
+    name: str
+    path: str
+    state: VrrpState | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One keepalived on the bus. `trouble`: why it does not answer; empty when it did."""
+
+    name: str
+    pid: int
+    instances: tuple[Instance, ...] = ()
+    trouble: str = ""
+
+
+async def services(pids: Collection[int], *, within: float) -> list[Service]:
+    """All keepaliveds on the bus, and what they answered: who owns keepalived's name, and who of `pids` owns another.
+
+    `within`: seconds that the bus has, and then each of them. DriverError when there is no bus, or it does not answer.
+    """
+    try:
+        async with asyncio.timeout(within):
+            owners = {name: await dbus.owner(name) for name in await dbus.names()}
+    except TimeoutError as error:
+        raise TimedOut(f"the system bus does not answer within {within:g} s") from error
+    ours = {name: pid for name, pid in owners.items() if pid is not None and (name == SERVICE or pid in pids)}
+    return list(await asyncio.gather(*(_service(name, pid, within) for name, pid in ours.items())))
+
+
+async def _service(name: str, pid: int, within: float) -> Service:
+    try:
+        async with asyncio.timeout(within):
+            paths = [path for path in await _leaves(name, _ROOT, _DEEPEST) if path.split("/")[-4:-3] == ["Instance"]]
+            return Service(name=name, pid=pid, instances=tuple([await _instance(name, path) for path in paths]))
+    except TimeoutError:
+        return Service(name=name, pid=pid, trouble=f"{name} does not answer within {within:g} s")
+    except DriverError as error:
+        return Service(name=name, pid=pid, trouble=f"{name} does not answer: {error.reason}")
+
+
+async def _leaves(service: str, path: str, depth: int) -> list[str]:
+    names = await dbus.children(service, path)
+    if depth == 0 or not names:
+        return [path]
+    return [leaf for name in names for leaf in await _leaves(service, f"{path}/{name}", depth - 1)]
+
+
+async def _instance(service: str, path: str) -> Instance:
+    found = await dbus.properties(service, path, f"{SERVICE}.Instance")
+    try:
+        return Instance(name=str(found["Name"][0]), path=path, state=_STATES.get(found["State"][0]))
+    except (LookupError, TypeError) as error:
+        raise dbus.BusError(f"{path} is no instance of keepalived's: {found!r}") from error
