@@ -54,7 +54,7 @@ def ended(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceStat
     turn.cause = f"{event.resource}: its {step.verb.value} step came back"
     if event.seen.alarm:
         turn.alarm(instance, Matter.ATTENTION, f"{event.resource}: {event.seen.alarm}")
-    resource = replace(resource, step=None, given_up=False, refused=False)
+    resource = replace(resource, step=None, given_up=False, refused=False, not_before=0.0)
     resource = _seen(turn, resource, event.seen, instance.direction)
     direction = Target.ACTIVE if step.verb is planner.VERB[Target.ACTIVE] else Target.STANDBY
     if direction is instance.direction and event.seen.level is not planner.GOAL[direction]:

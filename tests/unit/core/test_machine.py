@@ -213,6 +213,17 @@ def test_a_step_that_never_comes_back_does_not_keep_the_node_from_settling() -> 
     assert running(world) == [("disk", Verb.DEACTIVATE)]
 
 
+def test_what_was_given_up_for_an_activation_is_stopped_when_that_comes_back_late() -> None:
+    world = standby(resource("disk"))
+    world.say(VrrpState.MASTER)
+    world.say(VrrpState.BACKUP)
+    while world.instance.phase is Phase.DEMOTING:
+        assert world.tick()
+    assert "its activate step never came back" in world.instance.alarm
+    world.end_step(DISK)
+    assert running(world) == [("disk", Verb.DEACTIVATE)]
+
+
 def test_an_answer_that_nobody_asked_for_is_our_bug_and_changes_nothing() -> None:
     world = standby(resource("disk"))
     before = world.state
