@@ -11,6 +11,7 @@ import errno
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 #: The most threads at once, most of which hang then.
@@ -20,8 +21,8 @@ _room = threading.Semaphore(LIMIT)
 _Result = TypeVar("_Result")
 
 
-async def run(what: Callable[[], _Result]) -> _Result:
-    """What `what` returns or raises; OSError when there is no room for one more thread.
+async def run(what: Callable[..., _Result], *arguments: Any) -> _Result:
+    """What `what` returns or raises when it is called; OSError when there is no room for one more thread.
 
     Who is cancelled leaves the thread to itself.
     """
@@ -29,7 +30,7 @@ async def run(what: Callable[[], _Result]) -> _Result:
     if not _room.acquire(blocking=False):
         raise OSError(errno.EAGAIN, f"{LIMIT} threads wait already, for a disk or a directory service that hangs")
     try:
-        threading.Thread(target=_work, args=(answer, what), name="waiting", daemon=True).start()
+        threading.Thread(target=_work, args=(answer, partial(what, *arguments)), name="waiting", daemon=True).start()
     except RuntimeError as error:
         _room.release()
         raise OSError(errno.EAGAIN, str(error)) from error

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from failoverd import log, processes
+from failoverd import log, processes, threads
 from failoverd.core.model import Keepalived
 from failoverd.daemon.roster import Daemon, Identity, Roster
 from failoverd.records import records
@@ -168,7 +168,7 @@ class KeepalivedWatch:
 
     async def _search(self, instances: list[str]) -> None:
         try:
-            writers = await asyncio.to_thread(processes.writers, self._fifo)
+            writers = await threads.run(processes.writers, self._fifo)
         finally:
             self._searching = None
         if {pid for pid in writers if self._roster.learn(pid)}:

@@ -53,7 +53,7 @@ class Directory(Generic[_Key, _Answer]):
 
     async def _find(self, key: _Key) -> None:
         try:
-            answer = await threads.run(lambda: self._ask(key))
+            answer = await threads.run(self._ask, key)
         except KeyError:
             self._keep(key, None)
         except OSError as error:

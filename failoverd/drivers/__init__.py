@@ -8,6 +8,7 @@ and to looks that many share.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable
@@ -128,6 +129,7 @@ class Found:
     watch: Watch | None
 
 
+@functools.cache
 def names() -> tuple[str, ...]:
     """The names of all drivers, sorted: the modules of this package that are not doors."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in DOORS))

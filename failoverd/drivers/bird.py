@@ -8,6 +8,7 @@ What this must not do: write bird.conf, start or stop bird (that is driver ``uni
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import shlex
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Bird:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._include = birdinclude.include(options.socket, options.include)
+        self._finding: asyncio.Task[birdinclude.Include] | None = None
         protocol, prefix = options.protocol, options.prefix
         self._route = (prefix, protocol) if protocol is not None and prefix is not None else None
 
@@ -79,21 +80,21 @@ class Bird:
             async with birdctl.session(self._options.socket) as bird:
                 return await self._look(bird)
         except birdctl.Absent:
-            return self._of_dead_bird()
+            return await self._of_dead_bird()
         except DriverError as error:
             return Observation(level=Level.UNKNOWN, detail=error.reason)
 
     async def activate(self) -> str | None:
         """Announce: give the constant its active value, and see the route exported if one is named."""
         try:
-            return await self._include.put(self._options.symbol, self._options.active, self._route)
+            return await (await self._include()).put(self._options.symbol, self._options.active, self._route)
         except birdctl.Absent as error:
-            raise DriverError(f"{error.reason}; {self._will_start_with()}; systemctl status bird") from error
+            raise DriverError(f"{error.reason}; {await self._will_start_with()}; systemctl status bird") from error
 
     async def deactivate(self) -> str | None:
         """Repel: give the constant its standby value. A dead bird announces nothing, and will start with it."""
         try:
-            return await self._include.put(self._options.symbol, self._options.standby)
+            return await (await self._include()).put(self._options.symbol, self._options.standby)
         except birdctl.Absent:
             return None
 
@@ -133,17 +134,30 @@ class Bird:
         detail += f", but {options.prefix} is not exported to {options.protocol} ({reason})"
         return Observation(level=Level.FAILED, detail=detail)
 
-    def _of_dead_bird(self) -> Observation:
+    async def _include(self) -> birdinclude.Include:
+        """Found once, since that asks a disk; who asks meanwhile has it in turn."""
+        if self._finding is None:
+            self._finding = asyncio.create_task(birdinclude.include(self._options.socket, self._options.include))
         try:
-            value = self._include.values().get(self._options.symbol)
+            return await asyncio.shield(self._finding)
+        except OSError as error:
+            self._finding = None
+            raise DriverError(f"{self._options.include} cannot be looked for: {error.strerror}") from error
+
+    async def _value(self) -> str | None:
+        return (await (await self._include()).values()).get(self._options.symbol)
+
+    async def _of_dead_bird(self) -> Observation:
+        try:
+            value = await self._value()
         except DriverError as error:
             return Observation(level=Level.FAILED, detail=f"bird is not running, and {error.reason}")
         level = Level.STANDBY if value == str(self._options.standby) else Level.FAILED
-        return Observation(level=level, detail=f"bird is not running; {self._will_start_with()}")
+        return Observation(level=level, detail=f"bird is not running; {await self._will_start_with()}")
 
-    def _will_start_with(self) -> str:
+    async def _will_start_with(self) -> str:
         try:
-            value = self._include.values().get(self._options.symbol)
+            value = await self._value()
         except DriverError as error:
             return error.reason
         symbol, path = self._options.symbol, self._options.include

@@ -122,3 +122,10 @@ def test_drbd_is_read_and_told_by_its_own_rooms_only(file: Path) -> None:
 def test_every_module_says_why_it_exists() -> None:
     for file in MODULES:
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), name(file)
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name)
+def test_nothing_waits_in_a_thread_that_the_end_waits_for(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    for call in ("to_thread(", "run_in_executor(", "ThreadPoolExecutor"):
+        assert call not in text, f"{name(file)}: use failoverd.threads"

@@ -6,12 +6,12 @@ whose disk the kernel serves (blkback) has no process here, but a place in sysfs
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from failoverd import threads
 from failoverd.drivers import DriverError, command
 from failoverd.drivers.drbdstate import look
 
@@ -29,8 +29,8 @@ def named(said: str) -> list[str]:
 
 async def find(minor: int, root: Path = Path("/")) -> list[str]:
     """Who holds ``/dev/drbdMINOR``, each in a few words; empty when nobody can be seen."""
-    ids = await asyncio.to_thread(_domains, minor, root)
-    return [await _domain(number) for number in ids] + await asyncio.to_thread(_others, minor, root)
+    ids = await threads.run(_domains, minor, root)
+    return [await _domain(number) for number in ids] + await threads.run(_others, minor, root)
 
 
 async def _domain(number: str) -> str:

@@ -5,6 +5,7 @@ What this must not do: start anything (``xl -N`` only prints), or judge more tha
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from failoverd.drivers import DriverError, Refused, command
+from failoverd import threads
+from failoverd.drivers import DriverError, Refused, TimedOut, command
 from failoverd.drivers.shared import Shared
 from failoverd.drivers.xen.domain import why
 
@@ -98,18 +100,14 @@ class File:
 
     async def read(self, timeout: float) -> Config:
         """What it says. Refused when xl does not understand it; another DriverError when xl cannot be asked."""
-        version = self._version()
+        try:
+            async with asyncio.timeout(timeout / 3):
+                version = await threads.run(_version, self._path)
+        except TimeoutError as error:
+            raise TimedOut(f"{self._path}: its disk does not answer within {timeout / 3:.3g} s") from error
         if self._read is None or self._read[0] != version:
             self._read = version, await self._ask(timeout)
         return self._read[1]
-
-    def _version(self) -> tuple[int, int, int]:
-        try:
-            with Path(self._path).open("rb") as file:
-                found = os.fstat(file.fileno())
-        except OSError as error:
-            raise Refused(f"{self._path}: {error.strerror}; put the domain's configuration there") from error
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     async def _ask(self, timeout: float) -> Config:
         done = await command.run(("xl", "-N", "create", self._path), timeout=timeout)
@@ -128,6 +126,15 @@ class File:
         return config
 
 
+def _version(path: str) -> tuple[int, int, int]:
+    try:
+        with Path(path).open("rb") as file:
+            found = os.fstat(file.fileno())
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}; put the domain's configuration there") from error
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 #: What Xen says of the machine.
 _info = Shared("xl info", lambda: command.run(("xl", "info"), timeout=PATIENCE))
 
@@ -137,7 +144,13 @@ async def memory_missing(config: Config) -> str:
     done = await _info.read(PATIENCE)
     said = dict(re.findall(r"^(\w+) *: (.*)$", done.stdout, re.MULTILINE))
     free = said.get("free_memory", "")
-    if done.returncode != 0 or not free.isdecimal() or _balloons(said.get("xen_commandline", "")):
+    if done.returncode != 0 or not free.isdecimal():
+        return ""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            if await threads.run(_balloons, said.get("xen_commandline", "")):
+                return ""
+    except TimeoutError:
         return ""
     needed = -(-config.memory // 1024)
     if int(free) >= needed:

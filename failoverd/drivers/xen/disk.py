@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+from failoverd import threads
 from failoverd.drivers import DriverError
 from failoverd.drivers.drbdstate import look
 from failoverd.drivers.drbdstate.status import PRIMARY, UP_TO_DATE, Resource
@@ -30,7 +31,7 @@ async def objection(disks: Iterable[Disk]) -> str:
     if look.generation() is None:
         return ""  # there is no DRBD in this kernel
     for disk in disks:
-        if await asyncio.to_thread(_unclear, disk):
+        if await threads.run(_unclear, disk):
             return (
                 f"disk {disk.path}: it cannot be told whether it is on DRBD; name the device by its whole path "
                 "(target=/dev/drbd0, say), and have a block script find it by that"
@@ -55,7 +56,7 @@ def _unclear(disk: Disk) -> bool:
 
 async def _check(disk: Disk) -> str:
     try:
-        for minor in await asyncio.to_thread(_minors, disk):
+        for minor in await threads.run(_minors, disk):
             if wrong := judge(await look.read_minor(minor), minor):
                 return f"disk {disk.path}: {wrong}"
     except DriverError as error:

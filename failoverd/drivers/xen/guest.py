@@ -227,7 +227,7 @@ class Guest:
             return
         for pid in sight.keepers:
             command.note(f"kill -KILL {pid}")
-            self._eye.end(pid)
+            await self._eye.end(pid)
 
     async def _must(self, argv: tuple[str, ...], seconds: float | None = None, *, gone: bool = False) -> None:
         """Run one xl. `gone`: that the domain is not there any more is no failure, the next look will say so."""

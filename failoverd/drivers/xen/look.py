@@ -7,11 +7,13 @@ domain for absent that may be there under no name or another, or in the next mom
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from failoverd.drivers import DriverError, Refused
+from failoverd import threads
+from failoverd.drivers import DriverError, Refused, TimedOut
 from failoverd.drivers.xen import events, keeper
 from failoverd.drivers.xen.config import File
 from failoverd.drivers.xen.domain import Condition, Domain
@@ -62,23 +64,27 @@ class Eye:
     async def look(self, patience: float) -> Sight:
         """What there is of it. DriverError when that cannot be told within `patience` seconds."""
         deadline = time.monotonic() + patience
-        nameless: Refused | None = None
+        nameless: DriverError | None = None
         try:
             self.name = (await self.file.read(patience)).name
-        except Refused as error:
+        except (Refused, TimedOut) as error:
             nameless = error
         if self.name is not None:
             events.know(self.name, self._path)
         guests = [it for it in await listing.read(max(deadline - time.monotonic(), 0.1)) if it.id != 0]
         if self.name is None and guests:
             raise DriverError(f"{nameless}: which domain it is cannot be told")
-        return self._seen(guests)
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0.1)):
+                return await self._seen(guests)
+        except TimeoutError as error:
+            raise TimedOut(f"the processes of xl cannot be seen within {patience:.3g} s") from error
 
-    def end(self, pid: int) -> None:
+    async def end(self, pid: int) -> None:
         """Kill a process that was seen to be about to start it, if it still is."""
-        keeper.end(pid, self.name, self._path)
+        await threads.run(keeper.end, pid, self.name, self._path)
 
-    def _seen(self, guests: list[Domain]) -> Sight:
+    async def _seen(self, guests: list[Domain]) -> Sight:
         found = [it for it in guests if it.name == self.name or it.uuid == self._uuid]
         # One that reboots is built again, with its UUID, while the old one may still be dying.
         found = [it for it in found if it.condition is not Condition.DYING] or found[:1]
@@ -93,7 +99,7 @@ class Eye:
         lost = [it.id for it in guests if it.name is None and it.condition not in _NAMELESS]
         if domain is None and lost:
             raise DriverError(f"xenstored does not know the name of domain {lost[0]}, which may be any; see xl list -v")
-        return Sight(domain=domain, keepers=keeper.find(self.name, self._path))
+        return Sight(domain=domain, keepers=await threads.run(keeper.find, self.name, self._path))
 
     def _recall(self) -> None:
         """What was kept by an earlier daemon of this boot, if it could."""

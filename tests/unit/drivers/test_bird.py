@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -273,6 +274,22 @@ async def test_a_directory_that_is_not_there(real: RealBird) -> None:
     )
     with pytest.raises(DriverError, match=r"cannot be written.*is its directory there"):
         await bird.make(options, ResourceSpec(instance="VI_1", name="prefix", driver="bird")).activate()
+
+
+async def test_a_disk_that_hangs_is_waited_for_elsewhere(tmp_path: Path) -> None:
+    include = tmp_path / "f.conf"
+    os.mkfifo(include)  # who reads it waits for somebody who writes
+    options = bird.Options(symbol="m", active=100, standby=300, include=str(include), socket=str(tmp_path / "ctl"))
+    driver = bird.make(options, ResourceSpec(instance="VI_1", name="prefix", driver="bird"))
+    looking, stopping = asyncio.create_task(driver.observe()), asyncio.create_task(driver.deactivate())
+    await asyncio.sleep(0.05)  # the loop goes on
+    assert not looking.done()
+    assert not stopping.done()
+    include.rename(tmp_path / "gone")
+    (tmp_path / "gone").open("w").close()  # the disk answers, and has no such file
+    assert (await looking).level is Level.FAILED
+    await stopping
+    assert birdinclude.defines(include.read_text()) == {"m": "300"}
 
 
 @contextlib.asynccontextmanager
