@@ -26,6 +26,8 @@ from .profiles import (
     vlan_interface,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 FIFO = "/run/failoverd/keepalived.fifo"
 NOTIFY_SCRIPT = "/etc/keepalived/notify-script"
 METRIC_INCLUDE = "/etc/bird/failoverd.conf"
@@ -116,37 +118,22 @@ esac
 """
 
 
-def node_bird(profile: Profile, node: NodeName) -> str:
-    """bird.conf of a node: it always announces the prefixes, with the metric of the include file as MED."""
-    routes = "\n".join(f"    route {prefix} unreachable;" for prefix in profile.prefixes)
-    return f"""log syslog all;
-router id {node_address(node)};
-include "{METRIC_INCLUDE}";
-protocol device {{ }}
-protocol static service {{
-    ipv4;
-{routes}
-}}
-protocol bfd {{
-    interface "eth0" {{ interval {_BFD_MS} ms; multiplier {_BFD_MULTIPLIER}; }};
-}}
-protocol bgp upstream {{
-    local {node_address(node)} as {NODE_AS};
-    neighbor {UPSTREAM_ADDRESS} as {UPSTREAM_AS};
-    connect delay time 1;
-    connect retry time 1;
-    error wait time 1, 2;
-    bfd on;
-    ipv4 {{
-        import none;
-        export filter {{
-            if source != RTS_STATIC then reject;
-            bgp_med = failover_metric;
-            accept;
-        }};
-    }};
-}}
-"""
+def node_bird(node: NodeName) -> str:
+    """bird.conf of a node: that of examples/hosting, with the laboratory's addresses and timers."""
+    text = (REPOSITORY / "examples/hosting/bird.conf").read_text(encoding="utf-8")
+    for theirs, ours in {
+        # The VIP is on the same interface here.
+        'router id from "eth0";': f"router id {node_address(node)};",
+        "interval 300 ms; multiplier 3;": f"interval {_BFD_MS} ms; multiplier {_BFD_MULTIPLIER};",
+        "local as 64500;": f"local {node_address(node)} as {NODE_AS};",
+        # And a session that was lost is there again within a second.
+        "neighbor 198.51.100.1 as 64496;": f"neighbor {UPSTREAM_ADDRESS} as {UPSTREAM_AS};\n"
+        "    connect delay time 1;\n    connect retry time 1;\n    error wait time 1, 2;",
+    }.items():
+        if text.count(theirs) != 1:
+            raise ValueError(f"examples/hosting/bird.conf has not one {theirs!r}")
+        text = text.replace(theirs, ours)
+    return text
 
 
 def upstream_bird(profile: Profile) -> str:

@@ -15,14 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from . import told
 from .client import INTERVAL_MS
 from .lab import Lab, missing_requirements
-from .profiles import ACTIVE_METRIC, PRIORITY, STANDBY_METRIC, NodeName
+from .profiles import ACTIVE_METRIC, PRIORITY, STANDBY_METRIC, NodeName, Profile
 from .witness import Fact, Moments, Witness
 
-# Beside the metric, as in the router profile: the routing daemon runs where the address is.
-_OSPF = """
-[instance.VI_1.resource.ospf]
-driver = "quagga"
-unit = "frr.service"
+#: With what the laboratory has already, the site of examples/hosting with a unit in the place of the guest.
+GUEST = """needs = ["vpn"]
+
+[instance.VI_1.resource.vpn]
+driver = "unit"
+unit = "vpn.service"
 """
 _EXPLORE = ".venv/bin/python -m tests.lab hosting"
 _FAILOVER_SECONDS = 30.0
@@ -39,7 +40,7 @@ def main() -> int:
         return 1
     started = time.monotonic()
     try:
-        with Lab("hosting", extra_config=_OSPF) as lab:
+        with Lab("hosting", extra_config=GUEST) as lab:
             _play(lab, started)
         _say(
             f"\nDone in {time.monotonic() - started:.0f} s, everything is removed again. "
@@ -62,20 +63,25 @@ def _remedy(missing: Sequence[str]) -> str:
     return f"not installed: {', '.join(programs)}; as root, this installs what is needed: sh tests/packages.sh"
 
 
+def introduction(profile: Profile) -> str:
+    """What there is to see, and which parts of the site are played by something else."""
+    return f"""Three nodes in network namespaces of this machine, each with a real systemd,
+keepalived, bird and failoverd. keepalived gives {profile.addresses[0]} to one, the MASTER.
+
+                          ┌─ left    priority {PRIORITY["left"]}
+    client ── upstream ───┼─ right   priority {PRIORITY["right"]}
+                          └─ center  priority {PRIORITY["center"]}
+
+All three announce {profile.prefixes[0]} to upstream by BGP, the MASTER with metric
+{ACTIVE_METRIC}, the others with {STANDBY_METRIC}. When keepalived moves the address, failoverd starts the
+guest there, and then moves the metric. It is the site of examples/hosting, with a
+unit in the place of the guest and its disk, and with a slower BFD.
+The client sends a packet to {profile.addresses[0]} every {INTERVAL_MS} ms."""
+
+
 def _play(lab: Lab, started: float) -> None:
-    address, prefix = lab.profile.addresses[0], lab.profile.prefixes[0]
     _title("The laboratory")
-    _say(
-        f"Three nodes in network namespaces of this machine, each with a real systemd,\n"
-        f"keepalived, bird, FRR and failoverd. keepalived gives {address} to one, the MASTER.\n\n"
-        f"                          ┌─ left    priority {PRIORITY['left']}\n"
-        f"    client ── upstream ───┼─ right   priority {PRIORITY['right']}\n"
-        f"                          └─ center  priority {PRIORITY['center']}\n\n"
-        f"All three announce {prefix} to upstream by BGP, the MASTER with metric\n"
-        f"{ACTIVE_METRIC}, the others with {STANDBY_METRIC}; FRR's ospfd runs on the MASTER only. When keepalived\n"
-        f"moves the address, failoverd moves the metric and the routing daemon with it.\n"
-        f"The client sends a packet to {address} every {INTERVAL_MS} ms."
-    )
+    _say(introduction(lab.profile))
     lab.client.start()
     lab.wait_until_answered_by("left")
     _say(f"\nReady after {time.monotonic() - started:.1f} s.\n{_routes(lab)}")

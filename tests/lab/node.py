@@ -32,7 +32,7 @@ from .profiles import (
 from .run import Run
 from .waiting import wait_for
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = configs.REPOSITORY
 
 _BOOT_SECONDS = 30.0
 _COMMAND_SECONDS = 30.0
@@ -91,7 +91,7 @@ class Node:
                 advert=settings.advert,
             ),
             "etc/keepalived/notify-script": configs.notify_script(settings.profile),
-            "etc/bird/bird.conf": configs.node_bird(settings.profile, self.name),
+            "etc/bird/bird.conf": configs.node_bird(self.name),
             "etc/bird/envvars": "BIRD_RUN_USER=bird\nBIRD_RUN_GROUP=bird\n",
             "etc/bird/failoverd.conf": configs.metric(STANDBY_METRIC),
             "etc/frr/frr.conf": configs.frr(settings.profile, self.name),

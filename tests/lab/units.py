@@ -49,6 +49,13 @@ Requires={NODE_TARGET}
 After={NODE_TARGET} frr.service
 Wants=keepalived.service
 """,
+        "system/vpn.service": """[Unit]
+Description=Stands for the guest vpn of examples/hosting: this kernel has neither DRBD nor Xen
+
+[Service]
+Type=exec
+ExecStart=/usr/bin/sleep infinity
+""",
         "system/responder.service": f"""[Unit]
 Description=Answers the client's numbered packets
 

@@ -3,16 +3,18 @@
 import ipaddress
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from failoverd.drivers.drbd import Options
 from tests.lab import configs
-from tests.lab.profiles import METRIC
+from tests.lab.demo import GUEST, introduction
+from tests.lab.profiles import HOSTING, METRIC
 
 from . import uses
-from .sandbox import EXAMPLES
+from .sandbox import EXAMPLES, REPOSITORY
 
 _DOCUMENTATION = [
     ipaddress.ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
@@ -68,6 +70,43 @@ def test_haproxy_listens_at_the_vip_and_where_keepalived_asks_it() -> None:
     asked = re.search(r"--max-time \d http://(\S+:\d+)(/\S+)\"$", keepalived, re.MULTILINE)
     assert asked is not None
     assert f"    bind {asked[1]}\n    monitor-uri {asked[2]}\n" in haproxy
+
+
+def test_the_demo_is_the_site_of_the_hosting_example_without_its_disks() -> None:
+    """A unit stands for the guest, and the VIP is on eth0. bird.conf is made from the example's own."""
+    (demo,) = tomllib.loads(configs.failoverd(HOSTING) + GUEST)["instance"].values()
+    (site,) = uses.instances("hosting").values()
+    assert demo["resource"]["prefix"] == site["resource"]["prefix"] | {"include": "/etc/bird/failoverd.conf"}
+    assert demo["resource"]["vpn"] == {"driver": "unit", "unit": "vpn.service"}
+    assert [vip.split()[0] for vip in demo["vips"]] == site["vips"]
+    theirs = uses.text("hosting/keepalived.conf")
+    ours = configs.keepalived(HOSTING, "left", repository=REPOSITORY, agent="none", sources=(), advert=1)
+    for line in ("vrrp_instance VI_1 {", "    state BACKUP", "    nopreempt", "    virtual_router_id 51"):
+        assert f"\n{line}\n" in theirs
+        assert f"\n{line}\n" in ours
+
+
+def test_the_readme_shows_the_demo() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert introduction(HOSTING) in readme
+    assert "failoverd: activate vpn: done in" in readme
+
+
+def test_the_laboratorys_bird_is_the_examples() -> None:
+    site, demo = uses.text("hosting/bird.conf").splitlines(), configs.node_bird("left").splitlines()
+    changed = ("router id", "    interface", "    local as", "    neighbor", "    connect", "    error wait")
+    assert [line for line in site if not line.startswith(changed)] == [
+        line for line in demo if not line.startswith((*changed, "    local 10"))
+    ]
+
+
+@pytest.mark.parametrize("conf", ["bird.conf", "bird-1.6.conf"])
+def test_no_dead_host_draws_the_traffic_for_long(conf: str) -> None:
+    text = uses.text(f"hosting/{conf}")
+    assert re.search(r"^protocol bfd \{", text, re.MULTILINE)
+    session = text[text.index("protocol bgp upstream {") :]
+    assert "\n    bfd on;\n" in session
+    assert int(re.findall(r"^    hold time (\d+);", session, re.MULTILINE)[0]) <= 15
 
 
 @pytest.mark.parametrize("conf", ["bird.conf", "bird-1.6.conf"])
