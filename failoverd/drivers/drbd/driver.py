@@ -104,6 +104,8 @@ class Drbd:
         while (denial := await self._change(Verb.DEACTIVATE)) is not None:
             if time.monotonic() >= until:
                 raise DriverError(await self._why_primary(denial))
+            if _HELD in denial and self._seen is not None:
+                await openers.hasten(self._seen)
             await asyncio.sleep(CLOSED)
         return None
 

@@ -1,8 +1,9 @@
 """A Xen guest: created on the MASTER with ``xl create``, shut down everywhere else.
 
 From the outside in: guest.py has the two verbs, look.py what there is of a domain (listing.py asks for all of them,
-domain.py reads the answer, keeper.py finds the xl that may start one), config.py and disk.py what must be so before
-one is created (backing.py: what a disk stands on), and events.py notices what happens to them.
+domain.py reads the answer, keeper.py finds the xl that may start one), dying.py what keeps one from its end, config.py
+and disk.py what must be so before one is created (backing.py: what a disk stands on), and events.py notices what
+happens to them.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from failoverd import threads
@@ -44,6 +45,16 @@ async def check(disks: Iterable[Disk]) -> None:
     for wrong in await asyncio.gather(*map(_check, disks)):
         if wrong:
             raise DriverError(wrong)
+
+
+async def resources(disks: Iterable[Disk]) -> frozenset[str]:
+    """The names of the DRBD resources that the disks are on, as far as they can be told."""
+    found = set()
+    for disk in disks:
+        with suppress(DriverError, OSError):
+            for minor in await threads.run(_minors, disk):
+                found.add((await look.read_minor(minor)).name)
+    return frozenset(found)
 
 
 def _unclear(disk: Disk) -> bool:

@@ -25,8 +25,13 @@ LONGEST_PAUSE = 60.0
 REST = 4
 LONGEST_REST = 3.0
 
+#: Seconds after which is looked again at a domain that was dying: of its end nobody tells.
+AGAIN = 3.0
+
 _log = log.get("xen")
 _files: dict[str, str] = {}
+_again: set[str] = set()
+_hearers: set[Callable[[str | None], None]] = set()
 
 
 class Bell:
@@ -67,8 +72,29 @@ def know(name: str, file: str) -> None:
     _files[name] = file
 
 
+def look_again(file: str) -> None:
+    """In a while, the domain of `file` is told to have changed, though nobody says so."""
+    if file not in _again:
+        _again.add(file)
+        asyncio.get_running_loop().call_later(AGAIN, _remind, file)
+
+
+def _remind(file: str) -> None:
+    _again.discard(file)
+    for changed in _hearers:
+        changed(file)
+
+
 async def watch(changed: Callable[[str | None], None]) -> None:
     """Call `changed` with the configuration file of each domain that something happened to, for ever."""
+    _hearers.add(changed)
+    try:
+        await _follow(changed)
+    finally:
+        _hearers.discard(changed)
+
+
+async def _follow(changed: Callable[[str | None], None]) -> None:
     rest = SHORTEST_PAUSE
     while True:
         try:

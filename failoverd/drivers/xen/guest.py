@@ -15,9 +15,11 @@ from pathlib import Path
 
 from failoverd.core.model import FORCED_STOP, Level, Observation, ResourceSpec, Verb
 from failoverd.drivers import DriverError, Refused, command
+from failoverd.drivers.drbdstate import wire
 from failoverd.drivers.xen import config, disk, events
 from failoverd.drivers.xen.config import PATIENCE, Config
 from failoverd.drivers.xen.domain import Condition, Domain, is_absent, why
+from failoverd.drivers.xen.dying import Death
 from failoverd.drivers.xen.look import Eye, Sight
 
 #: Seconds between two looks at what is about to change, when nothing is heard of Xen: at first, and in the long run.
@@ -52,6 +54,7 @@ class Guest:
         self._path = path
         self._spec = spec
         self._eye = Eye(path)
+        self._death = Death(self._eye)
         self._hungry = False  # an activation was refused for want of memory
 
     @property
@@ -108,6 +111,7 @@ class Guest:
         return ("xl", "create", self._path)
 
     async def _observe(self) -> Observation:
+        wire.warn()
         try:
             sight = await self._eye.look(PATIENCE)
         except DriverError as error:
@@ -115,7 +119,10 @@ class Guest:
         if sight.domain is not None:
             named = "" if sight.domain.name in (None, self._eye.name) else f", by the name {sight.domain.name}"
             level = Level.UNKNOWN if named else _LEVELS.get(sight.domain.condition, Level.FAILED)
-            return Observation(level=level, detail=f"{sight.domain}{named}")
+            if sight.domain.condition is Condition.DYING:
+                events.look_again(self._path)
+            why = await self._death.why(sight.domain)
+            return Observation(level=level, detail=f"{sight.domain}{named}{why}")
         if sight.keepers:
             return Observation(level=Level.UNKNOWN, detail=f"{sight}, and may be about to start it")
         return Observation(level=Level.STANDBY, detail=str(sight), obstacle=await self._obstacle())
@@ -147,7 +154,8 @@ class Guest:
             before = events.bell.count
             try:
                 sight = await self._eye.look(PATIENCE)
-                said = f"{it.name}: {sight}; see xl list and /var/log/xen/xl-{it.name}.log"
+                held = await self._death.hasten(sight.domain, PATIENCE)
+                said = f"{it.name}: {sight}{held}; see xl list and /var/log/xen/xl-{it.name}.log"
             except DriverError as error:
                 sight, said = None, error.reason
             domain = sight.domain if sight is not None else None
@@ -187,7 +195,7 @@ class Guest:
                 sight = await self._eye.look(min(left / 3, PATIENCE))  # a look that hangs must leave time to act
                 if sight.nothing:
                     return None
-                still = str(sight)
+                still = str(sight) + await self._death.hasten(sight.domain, min(left / 3, PATIENCE))
             except DriverError as error:
                 sight, still = None, error.reason
             if time.monotonic() >= until:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.drivers.drbd import Options
+from failoverd.drivers.drbdstate import wire
 from tests.lab import configs
 from tests.lab.demo import GUEST, introduction
 from tests.lab.profiles import HOSTING, METRIC
@@ -194,3 +195,11 @@ def test_every_address_is_one_for_documentation() -> None:
 def test_every_folder_is_in_the_table_of_the_readme() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     assert set(re.findall(r"^\|.*?\]\((\w+)/", uses.text("README.md"), re.MULTILINE)) == folders
+
+
+def test_the_module_has_the_option_that_failoverd_asks_for() -> None:
+    lines = [line for line in uses.text("hosting/drbd-xen.conf").splitlines() if not line.startswith("#")]
+    assert lines == [wire.OPTION]
+    assert f"# {wire.OPTIONS}," in uses.text("hosting/drbd-xen.conf")
+    for text in ("examples/hosting/README.md", "docs/man/failoverd.8.scd", "README.md"):
+        assert f"echo 1 >{wire.COPIES}" in (REPOSITORY / text).read_text()

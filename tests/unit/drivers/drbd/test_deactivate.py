@@ -9,6 +9,7 @@ import pytest
 from failoverd.drivers import DriverError
 from failoverd.drivers.drbd import openers
 from failoverd.drivers.drbdstate import look
+from failoverd.drivers.drbdstate.status import Resource
 from tests.unit.drivers.drbd.drbds import SPEC, actions, make
 from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, STATUS, FakeDrbd, eight
 
@@ -53,6 +54,21 @@ async def test_who_holds_it_open_is_named(fake: FakeDrbd) -> None:
         await make().deactivate()
     assert len(actions(fake)) > 1
     assert not [line for line in fake.told if "force" in line]
+
+
+async def test_what_holds_it_open_for_ever_is_ended(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
+    hastened: list[str] = []
+
+    async def hasten(resource: Resource) -> None:
+        hastened.append(resource.name)
+
+    monkeypatch.setattr(openers, "hasten", hasten)
+    fake.state(NINE / "primary-on-left", "left")
+    for _ in range(2):
+        fake.transcript("secondary vpn", NINE / "device-open-write/left.cmd.secondary.txt")
+    fake.answer("secondary vpn")
+    await make(replace(SPEC, stop_timeout=30)).deactivate()
+    assert hastened == ["vpn", "vpn"]
 
 
 async def test_who_holds_it_open_is_searched_for_on_eight(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:

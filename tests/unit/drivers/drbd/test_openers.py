@@ -1,12 +1,18 @@
 """Who holds a device open, found in a tree that looks like /proc and /sys."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from failoverd.drivers.drbd import openers
-from tests.unit.drivers.drbdstate.drbdsetups import NINE
+from failoverd.drivers.drbdstate.status import Resource
+from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, up
+from tests.unit.drivers.scripted import Programs
+
+DEAD = "ss -Htan state fin-wait-1 src 10.10.0.1 dst 10.10.0.2 ( sport = :7788 or dport = :7788 )"
+CURE = DEAD.replace("ss ", "ss -K ")
 
 
 @pytest.fixture
@@ -84,3 +90,50 @@ def test_drbd_9_names_them_itself() -> None:
     said = (NINE / "device-mounted/left.cmd.secondary.txt").read_text()
     assert openers.named(said) == ["mount (pid 848)"]
     assert openers.named("0: State change failed: (-12) Device is held open by someone") == []
+
+
+ROW = "Name ID Mem VCPUs State Time(s)\\n{} 5 0 1 {} 14.9\\n"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    fake = Programs(tmp_path / "bin", "xl", "drbdsetup", "ss", before="")
+    fake.script("drbdsetup show vpn", f"cat {EIGHT}/all-inconsistent/left.cmd.drbdsetup-show.txt")
+    fake.script("xl list 5", f"printf '{ROW.format('(null)', '--ps-d')}'")
+    fake.script(DEAD, "echo '0      5001   10.10.0.1:55014 10.10.0.2:7788'")
+    fake.script(CURE, "")
+    return fake
+
+
+def on_minor(number: int) -> Resource:
+    view = up(NINE / "primary-on-left", "left")
+    return replace(view, volumes=(replace(view.volumes[0], minor=number),))
+
+
+async def test_a_domain_that_is_dying_is_let_go(root: Path, programs: Programs) -> None:
+    await openers.hasten(on_minor(10), root)
+    assert programs.told == ["xl list 5", "drbdsetup show vpn", DEAD, CURE]
+
+
+@pytest.mark.parametrize("state", ["r-----", "-b----", "--psc-", "------"])
+async def test_one_that_lives_is_let_alone(root: Path, programs: Programs, state: str) -> None:
+    programs.forget("xl list 5")
+    programs.script("xl list 5", f"printf '{ROW.format('d--ps-d', state)}'")
+    await openers.hasten(on_minor(10), root)
+    assert programs.told == ["xl list 5"]
+
+
+async def test_where_no_domain_has_it_nothing_is_asked(root: Path, programs: Programs) -> None:
+    await openers.hasten(on_minor(1), root)
+    assert programs.told == []
+
+
+@pytest.mark.parametrize("command", ["xl list 5", "drbdsetup show vpn", DEAD, CURE])
+async def test_what_cannot_be_told_of_one_that_is_dying_is_no_error(
+    root: Path, programs: Programs, command: str
+) -> None:
+    programs.forget(command)
+    programs.script(command, "echo trouble >&2; exit 1")
+    await openers.hasten(on_minor(10), root)
+    assert programs.told[-1] == command

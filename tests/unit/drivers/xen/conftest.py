@@ -29,6 +29,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     monkeypatch.setattr(guest, "SETTLING", 0.1)
     monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
     monkeypatch.setattr(events, "_files", {})
+    monkeypatch.setattr(events, "_again", set())
     monkeypatch.setattr(records, "directory", tmp_path / "memory")
     bare(tmp_path, monkeypatch)
     fake = FakeXen(tmp_path / "bin")

@@ -49,7 +49,7 @@ class FakeXen(Programs):
     """Xen's programs, and drbdsetup."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, "xl", "drbdsetup", "xenstore-watch", before=LISTING)
+        super().__init__(directory, "xl", "drbdsetup", "ss", "xenstore-watch", before=LISTING)
         self.show(table("absent"))
 
     def answer(self, argv: str, stdout: str = "", stderr: str = "", code: int = 0, *, then: str | None = None) -> None:
@@ -94,7 +94,8 @@ class FakeXen(Programs):
     @property
     def deeds(self) -> list[str]:
         """The commands that change something."""
-        looks = ("xl list", "xl -N", "xl info", "drbdsetup events2 --now", "drbdsetup status", "xenstore-watch")
+        xen = ("xl list", "xl -N", "xl info", "xenstore-watch")
+        looks = (*xen, "drbdsetup events2 --now", "drbdsetup status", "drbdsetup show", "ss -Htan")
         return [line for line in self.told if not line.startswith(looks)]
 
     @staticmethod
