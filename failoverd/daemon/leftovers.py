@@ -14,7 +14,8 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,9 @@ from failoverd.records import records
 #: Seconds for which a tool that was left running is awaited at the most, whatever its record says.
 LONGEST = 3600.0
 
+#: Tools of one step that are kept on record, the newest; no more are at work at once.
+TOOLS = 64
+
 _RECORD = "step-"
 
 #: A process: its pid, and when it was started (clock ticks since boot), since pids come round again.
@@ -44,13 +48,15 @@ class Flight:
 
     def __init__(self, *, instance: str, resource: str, verb: Verb, deadline: float) -> None:
         self._id = secrets.token_hex(16)
-        self._tools: dict[str, Identity] = {}
+        self._tools: deque[Identity] = deque(maxlen=TOOLS)
+        self._unborn: set[int] = set()
         self._count = 0
         self._said = {"instance": instance, "resource": resource, "verb": verb.value, "deadline": deadline}
 
     def tool(self) -> tuple[str, Callable[[int], None]]:
         """What the next tool has in its environment, and what is to be called with its pid as soon as it runs."""
         number, self._count = self._count, self._count + 1
+        self._unborn.add(number)
         if number == 0:
             self._write()
         return f"{self._id}/{number}", partial(self._born, number)
@@ -61,20 +67,22 @@ class Flight:
             records.remove(_RECORD + self._id)
 
     def _born(self, number: int, pid: int) -> None:
+        self._unborn.discard(number)
         with suppress(OSError):  # it has ended: there is nothing to remember
-            self._tools[str(number)] = (pid, processes.started(pid))
+            self._tools.append((pid, processes.started(pid)))
             self._write()
 
     def _write(self) -> None:
         ours = {"session": os.getsid(0), "cgroup": processes.cgroup("self"), "words": _words("self")}
-        records.write(_RECORD + self._id, {**self._said, **ours, "tools": self._tools})
+        tools = {"tools": list(self._tools), "unborn": sorted(self._unborn), "count": self._count}
+        records.write(_RECORD + self._id, {**self._said, **ours, **tools})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """What is on record of a step. `session`, `cgroup` and `words` (its command line) are its daemon's.
 
-    `tools`: those that are known to have run, by their number among the step's.
+    `tools`: those that are known to have run. Of the first `count`, by number, all but the `unborn` are.
     """
 
     id: str
@@ -85,7 +93,9 @@ class Mark:
     session: int
     cgroup: str
     words: str
-    tools: Mapping[str, Identity]
+    tools: tuple[Identity, ...]
+    unborn: frozenset[float]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,7 @@ def find() -> list[Leftover]:
     marks = [mark for record in records.names(f"{_RECORD}*") if (mark := _mark(record)) is not None]
     pids = processes.everyone() if marks else []
     for mark in marks:
-        ids = sorted({*mark.tools.values(), *_unrecorded(mark, pids)})
+        ids = sorted({*mark.tools, *_unrecorded(mark, pids)})
         tools, key = [tool for identity in ids if (tool := _tool(identity)) is not None], (mark.instance, mark.resource)
         if tools:
             one = Leftover(mark=mark, tools=tuple(tools), on_record=(_RECORD + mark.id,))
@@ -191,10 +201,9 @@ def _mark(record: str) -> Mark | None:
             session=int(_number(said["session"])),
             cgroup=_text(said["cgroup"]),
             words=_text(said["words"]),
-            tools={
-                _text(number): (int(_number(pid)), int(_number(started)))
-                for number, (pid, started) in said["tools"].items()
-            },
+            tools=tuple([(int(_number(pid)), int(_number(started))) for pid, started in said["tools"]]),
+            unborn=frozenset(map(_number, said["unborn"])),
+            count=int(_number(said["count"])),
         )
     except (LookupError, ValueError, TypeError, AttributeError):
         records.remove(record)
@@ -215,7 +224,7 @@ def _number(value: Any) -> float:
 
 def _unrecorded(mark: Mark, pids: list[int]) -> list[Identity]:
     """The tools that were started so shortly before the kill that they are not on record: the first of each number."""
-    found: dict[str, Identity] = {}
+    found: dict[int, Identity] = {}
     for pid in pids:
         with suppress(OSError, ValueError, IndexError):
             if (started := _ours(pid, mark)) is None:
@@ -223,7 +232,7 @@ def _unrecorded(mark: Mark, pids: list[int]) -> list[Identity]:
             number = _which(pid, mark)
             if number is None:
                 _end_unborn((pid, started), mark)
-            elif number not in mark.tools:
+            elif number >= mark.count or number in mark.unborn:
                 found[number] = min(found.get(number, (pid, started)), (pid, started), key=lambda it: it[::-1])
     return list(found.values())
 
@@ -238,12 +247,12 @@ def _ours(pid: int, mark: Mark) -> int | None:
     return process.started
 
 
-def _which(pid: int, mark: Mark) -> str | None:
-    """Which of the step's tools it is, or descends from; None: of no tool of this step's."""
+def _which(pid: int, mark: Mark) -> int | None:
+    """Which of the step's tools it is, or descends from; None: of no tool of this step's. ValueError: garbage."""
     start = f"{MARK}={mark.id}/".encode()
     for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
         if variable.startswith(start):
-            return variable.removeprefix(start).decode(errors="replace")
+            return int(variable.removeprefix(start))
     return None
 
 
