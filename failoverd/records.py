@@ -8,7 +8,6 @@ shown until the record can be written. None of this waits for a disk.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from failoverd import lock
 from failoverd.trouble import troubles
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -54,14 +54,11 @@ class Records:
     def take(self) -> None:
         """Be the only daemon with this runtime directory, until `release` or the end of the process. LockedError."""
         try:
-            self._lock = os.open(self._lock_file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock.take(self._lock_file)
         except BlockingIOError:
-            self.release()
             stop = "stop it (systemctl stop failoverd), or give this one a --runtime-dir"
             raise LockedError(f"another failoverd holds {self._lock_file}: {stop}") from None
         except OSError as error:
-            self.release()
             reason = f"{self._lock_file} cannot be opened ({error.strerror})"
             raise LockedError(f"{reason}: is --runtime-dir there and ours?") from None
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import errno
 import json
 import socket
 import stat
@@ -19,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from failoverd import log
+from failoverd import lock, log
 from failoverd.daemon import access
 from failoverd.daemon.access import Peer
 from failoverd.daemon.places import Places
@@ -292,10 +291,7 @@ def _clear(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ControlError(f"{path} is there and is no socket", "move it away")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        answer = probe.connect_ex(str(path))
-    if answer != errno.ECONNREFUSED:
+    if lock.listens(path):
         raise ControlError(
             f"somebody listens at {path} already", "is failoverd.socket or another failoverd running? stop it first"
         )

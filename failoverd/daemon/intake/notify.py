@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 from typing import TYPE_CHECKING
 
+from failoverd import lock
 from failoverd.daemon.access import Peer, peer
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.wire import MAX_LINE
@@ -110,7 +110,8 @@ class NotifySocket:
         connection.close()
 
     def _listen(self) -> socket.socket:
-        self._refuse_if_alive()
+        if lock.listens(self._path):
+            raise IntakeError(self._path, "another failoverd, or systemd, listens there")
         draft = self._path.with_name(f".{self._path.name}")
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -131,12 +132,6 @@ class NotifySocket:
         except OSError as error:
             reason = f"cannot be opened to keepalived's scripts ({error.strerror}): systemctl restart failoverd.socket"
             raise IntakeError(self._path, reason) from error
-
-    def _refuse_if_alive(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-            answer = probe.connect_ex(str(self._path))
-        if answer not in {errno.ECONNREFUSED, errno.ENOENT}:
-            raise IntakeError(self._path, f"another failoverd, or systemd, listens there ({os.strerror(answer)})")
 
     def _accept(self) -> None:
         assert self._listener is not None
