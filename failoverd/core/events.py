@@ -12,6 +12,7 @@ from failoverd.core.model import (
     Keepalived,
     Observation,
     Outcome,
+    ResourceSpec,
     Target,
     Verb,
     Vip,
@@ -138,22 +139,36 @@ Event = InstanceEvent | Reloaded
 class RunStep:
     """Run one step; answer with StepEnded within `timeout` seconds."""
 
-    instance: str
-    resource: str
+    spec: ResourceSpec
     verb: Verb
     step: int
     timeout: float
     transition: int
+
+    @property
+    def instance(self) -> str:
+        return self.spec.instance
+
+    @property
+    def resource(self) -> str:
+        return self.spec.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observe:
     """Look at one resource; answer with ResourceObserved within `timeout` seconds."""
 
-    instance: str
-    resource: str
+    spec: ResourceSpec
     look: int
     timeout: float
+
+    @property
+    def instance(self) -> str:
+        return self.spec.instance
+
+    @property
+    def resource(self) -> str:
+        return self.spec.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,13 +187,13 @@ def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
     turn.cause = event.cause
     turn.ask(instance)
     instance = replace(take_back(instance), releases=0)
-    resources = {name: turn.look(instance, name, r) for name, r in unconfirmed(instance).resources.items()}
+    resources = {name: turn.look(r) for name, r in unconfirmed(instance).resources.items()}
     return replace(instance, resources=resources, alarm="")
 
 
 def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
     """A look that is on its way may have been taken before; a step ends with one of its own."""
-    resource = turn.look(instance, event.resource, replace(instance.resources[event.resource], look=None))
+    resource = turn.look(replace(instance.resources[event.resource], look=None))
     return replace(instance, resources={**instance.resources, event.resource: resource})
 
 
@@ -209,7 +209,7 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
     return replace(
         instance,
         next_check=turn.now + turn.state.config.check_interval,
-        resources={name: turn.look(instance, name, r) for name, r in instance.resources.items()},
+        resources={name: turn.look(r) for name, r in instance.resources.items()},
     )
 
 

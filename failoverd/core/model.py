@@ -9,6 +9,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 #: Seconds that the forced rung of a deactivation has, after `ResourceSpec.stop_timeout` was not enough.
 FORCED_STOP = 10.0
@@ -159,12 +160,14 @@ class Vip:
 class ResourceSpec:
     """One resource of one instance, as this node is to carry it. Durations in seconds.
 
-    `restart`: None where what ends by itself is started again for ever.
+    `options`: the driver's own, which the core only compares. `restart`: None where what ends by itself is started
+    again for ever.
     """
 
     instance: str
     name: str
     driver: str
+    options: Any = field(default=None, hash=False)
     needs: frozenset[str] = frozenset()
     timeout: float = 30.0
     stop_timeout: float = 30.0
@@ -174,6 +177,10 @@ class ResourceSpec:
     on_refused: OnRefused = OnRefused.HOLD
     restart: Restart | None = None
     escalation: Escalation = Escalation.ALERT
+
+    def seen_as(self, other: ResourceSpec) -> bool:
+        """What was seen of `other` counts for this one too: the same driver looked, with the same options."""
+        return self.driver == other.driver and self.options == other.options
 
     def deadline(self, verb: Verb) -> float:
         """How long one step may take, in seconds: a deactivation has its graceful rung, then its forced one."""
@@ -211,12 +218,17 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """An activation or deactivation in flight. `overdue`: its deadline passed without a report."""
+    """An activation or deactivation in flight. `overdue`: its deadline passed without a report.
+
+    `foreign`: it was begun with another driver or other options than its resource has now, or by an earlier daemon, so
+    that it says nothing of the resource but that something ran on it.
+    """
 
     id: int
     verb: Verb
     deadline: float
     overdue: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,12 @@ def ended(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceStat
     if step is None or step.id != event.step:
         raise IllegalEvent(f"{event} ends a step that does not run")
     turn.cause = f"{event.resource}: its {step.verb.value} step came back"
+    if step.foreign:
+        return _with(
+            instance,
+            event.resource,
+            turn.look(replace(resource, step=None, given_up=False, failure="", not_before=0.0)),
+        )
     if event.seen.alarm:
         turn.alarm(instance, Matter.ATTENTION, f"{event.resource}: {event.seen.alarm}")
     resource = replace(resource, step=None, given_up=False, refused=False, not_before=0.0)

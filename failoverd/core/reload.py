@@ -35,9 +35,12 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
     resources: dict[str, ResourceState] = {}
     for name, each in spec.resources.items():
         before = old.resources.get(name) if old is not None else None
-        if before is None or before.spec.driver != each.driver:
-            before = ResourceState(spec=each, since=turn.now)
+        known = before is not None and each.seen_as(before.spec)
         step = turn.state.orphans.get((spec.name, name))
+        if step is not None and not known:
+            step = replace(step, foreign=True)
+        if before is None or not known:
+            before = ResourceState(spec=each, since=turn.now)
         maybe_active = before.maybe_active or step is not None or (spec.name, name) in turn.state.maybe_active
         resources[name] = replace(before, spec=each, look=None, step=step, maybe_active=maybe_active)
     next_check = turn.now + turn.state.config.check_interval
@@ -59,5 +62,5 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
         deadline = turn.now + spec.vip_timeout
         taken = replace(old, spec=spec, next_check=next_check, vips=vips, resources=resources, vip_deadline=deadline)
         new = unconfirmed(taken)
-    looked = {name: turn.look(new, name, r) for name, r in new.resources.items()}
+    looked = {name: turn.look(r) for name, r in new.resources.items()}
     return replace(new, resources=looked)

@@ -227,10 +227,10 @@ def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceSta
     resources = dict(instance.resources)
     ready = planner.ready(resources, direction, turn.now)
     for name in ready[: turn.room]:
-        resources[name] = turn.step(instance, name, resources[name], direction)
+        resources[name] = turn.step(instance, resources[name], direction)
     for name, resource in resources.items():
         if planner.awaited(resource, direction):
-            resources[name] = turn.look(instance, name, resource)
+            resources[name] = turn.look(resource)
     return replace(instance, resources=resources, crowded=len(ready) > turn.room)
 
 

@@ -108,23 +108,22 @@ class Turn:
         self.state = replace(self.state, next_step=number + 1)
         return number
 
-    def look(self, instance: InstanceState, name: str, resource: ResourceState) -> ResourceState:
+    def look(self, resource: ResourceState) -> ResourceState:
         """Ask for an observation, unless one is on its way or a step will bring it."""
         if resource.look is not None or resource.step is not None:
             return resource
         number = self._number()
-        self.effects.append(Observe(instance=instance.spec.name, resource=name, look=number, timeout=LOOK_TIMEOUT))
+        self.effects.append(Observe(spec=resource.spec, look=number, timeout=LOOK_TIMEOUT))
         return replace(resource, look=Look(id=number, deadline=self.now + LOOK_TIMEOUT + LATE))
 
-    def step(self, instance: InstanceState, name: str, resource: ResourceState, towards: Target) -> ResourceState:
+    def step(self, instance: InstanceState, resource: ResourceState, towards: Target) -> ResourceState:
         """Start a step; an answer to an earlier look is void from here on."""
         assert instance.transition is not None
         number, verb = self._number(), planner.VERB[towards]
         timeout = resource.spec.deadline(verb)
         self.effects.append(
             RunStep(
-                instance=instance.spec.name,
-                resource=name,
+                spec=resource.spec,
                 verb=verb,
                 step=number,
                 timeout=timeout,

@@ -75,13 +75,11 @@ class Answers:
 
     async def _plan(self, params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         instance, word = self._instance(params), params.get("target")
-        name = instance.spec.name
         try:
             direction = Target(word)
         except ValueError:
             raise Refused(f'"{word}" is no target', "expected active or standby") from None
-        commands = self._service.executor.commands
-        return status.plan(instance, direction, lambda resource, verb: commands(name, resource, verb))
+        return status.plan(instance, direction, self._service.executor.commands)
 
     async def _reset(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
         name = self._instance(params).spec.name
@@ -96,7 +94,7 @@ class Answers:
             known = ", ".join(sorted(instance.resources))
             raise Refused(f'{name} has no resource "{resource}" on this node', f"expected one of: {known}")
         try:
-            accepted = await self._service.executor.accept(name, resource, str(peer))
+            accepted = await self._service.executor.accept(instance.resources[resource].spec, str(peer))
         except DriverError as error:
             raise Refused(error.reason) from error
         chronicle.keep_act(self._service.store, self._service.boot_id, name, verb=f"accept {resource}", by=str(peer))

@@ -45,7 +45,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What this node has to do. `options`: each resource's driver options, by instance and resource name.
+    """What this node has to do.
 
     `script_user`: as whom keepalived runs its scripts; None for its own default. `members`: those of each instance that
     is a sync group, as far as they are configured; empty for all else.
@@ -54,7 +54,6 @@ class Configuration:
     node: str
     script_user: str | None
     core: Config
-    options: Mapping[tuple[str, str], drivers.Options]
     files: tuple[File, ...]
     members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -159,18 +158,14 @@ class _Reader:
             script_user = schema.build(KeepalivedOptions, keepalived).script_user
         specs: dict[str, InstanceSpec] = {}
         members: dict[str, tuple[str, ...]] = {}
-        driver_options: dict[tuple[str, str], drivers.Options] = {}
         for instance, table, path in self.tables_in(instances, ("instance",)):
             reading = _Instance(self, instance, path)
             made = reading.resolve(table, name)
             if made is not None:
-                specs[instance], own = made
+                specs[instance] = made
                 members[instance] = reading.members
-                driver_options.update({(instance, resource): each for resource, each in own.items()})
         core = Config(instances=specs, parallel=options.parallel, check_interval=options.check_interval)
-        return Configuration(
-            node=name, script_user=script_user, core=core, options=driver_options, files=files, members=members
-        )
+        return Configuration(node=name, script_user=script_user, core=core, files=files, members=members)
 
 
 class _Instance:
@@ -182,7 +177,7 @@ class _Instance:
         self.path = path
         self.members: tuple[str, ...] = ()
 
-    def resolve(self, table: dict[str, Any], node: str) -> tuple[InstanceSpec, dict[str, drivers.Options]] | None:
+    def resolve(self, table: dict[str, Any], node: str) -> InstanceSpec | None:
         table = dict(table)
         resources = table.pop("resource", {})
         good = self.reader.check(table, schema.schema(InstanceOptions), self.path)
@@ -205,6 +200,7 @@ class _Instance:
                 instance=self.name,
                 name=name,
                 driver=o.driver,
+                options=own[name],
                 needs=frozenset(o.needs),
                 timeout=o.timeout,
                 stop_timeout=o.stop_timeout,
@@ -217,7 +213,7 @@ class _Instance:
             )
             for name, o in here.items()
         }
-        spec = InstanceSpec(
+        return InstanceSpec(
             name=self.name,
             vips=vips,
             vip_timeout=options.vip_timeout,
@@ -225,7 +221,6 @@ class _Instance:
             take_back_after=options.take_back_after or None,
             resources=specs,
         )
-        return spec, {name: own[name] for name in here}
 
     def _resource(self, table: dict[str, Any], path: Path) -> tuple[ResourceOptions, drivers.Options] | None:
         driver = table.get("driver")

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
 from failoverd import drivers, log
 from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded, Stirred
-from failoverd.core.model import Level, Observation, Outcome, State, Step, Verb
+from failoverd.core.model import Config, Level, Observation, Outcome, ResourceSpec, State, Step, Verb
 from failoverd.core.turn import LATE, LOOK_TIMEOUT
 from failoverd.daemon import leftovers
-from failoverd.daemon.config import Configuration
 from failoverd.daemon.leftovers import Flight, Leftover
 from failoverd.daemon.store import Store
 from failoverd.daemon.watches import Watches
@@ -46,42 +45,32 @@ class Executor:
     def __init__(self, report: Callable[[StepEnded | ResourceObserved | Stirred], None], store: Store) -> None:
         self._report = report
         self._store = store
-        self._drivers: dict[tuple[str, str], Driver] = {}
+        self._drivers: Mapping[ResourceSpec, Driver] = {}
         self._steps: set[asyncio.Task[None]] = set()
         self._looks: set[asyncio.Task[None]] = set()
-        self._awaited: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._awaited: dict[ResourceSpec, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(LOOKS)
         self._watches = Watches(report)
 
-    def configure(self, configuration: Configuration) -> None:
-        """Make the drivers of a configuration. Steps in flight go on with the drivers that they have."""
-        self._drivers = {
-            (instance.name, spec.name): drivers.find(spec.driver).make(
-                configuration.options[instance.name, spec.name], spec
-            )
-            for instance in configuration.core.instances.values()
-            for spec in instance.resources.values()
-        }
-        for key in set(self._awaited) - set(self._drivers):
-            self._end_look(key)
-        self._watches.configure(
-            ((*key, configuration.core.instances[key[0]].resources[key[1]].driver), driver)
-            for key, driver in self._drivers.items()
-        )
+    def configure(self, made: Mapping[ResourceSpec, Driver]) -> None:
+        """Work with these drivers, which `drivers_of` made. Steps in flight go on with those that they have."""
+        self._drivers = made
+        for spec in set(self._awaited) - set(made):
+            self._end_look(spec)
+        self._watches.configure(((spec.instance, spec.name, spec.driver), driver) for spec, driver in made.items())
 
-    def commands(self, instance: str, resource: str, verb: Verb) -> tuple[str, ...]:
+    def commands(self, spec: ResourceSpec, verb: Verb) -> tuple[str, ...]:
         """What a step would run."""
-        return self._drivers[instance, resource].commands(verb)
+        return self._drivers[spec].commands(verb)
 
     def perform(self, effect: RunStep | Observe) -> None:
         """Start what the effect asks for, and return at once."""
-        key = (effect.instance, effect.resource)
-        driver = self._drivers[key]
-        self._end_look(key)
+        driver = self._drivers[effect.spec]
+        self._end_look(effect.spec)
         if isinstance(effect, RunStep):
             self._start(self._step(effect, driver), self._steps)
         else:
-            self._awaited[key] = self._start(self._observe(effect, driver), self._looks)
+            self._awaited[effect.spec] = self._start(self._observe(effect, driver), self._looks)
 
     def take_over(self, state: State) -> State:
         """Await the steps that an earlier daemon left running, as if they were this one's: nothing is done on top."""
@@ -100,11 +89,11 @@ class Executor:
             look.cancel()
         await asyncio.gather(*self._looks, *self._steps, return_exceptions=True)
 
-    async def accept(self, instance: str, resource: str, by: str) -> str:
+    async def accept(self, spec: ResourceSpec, by: str) -> str:
         """Overrule a resource's refusal, once; returns what was accepted, in one line. DriverError: nothing was."""
-        driver = self._drivers[instance, resource]
+        driver = self._drivers[spec]
         if not isinstance(driver, Accepts):
-            raise DriverError(f"there is never anything to accept of {resource}")
+            raise DriverError(f"there is never anything to accept of {spec.name}")
         return await driver.accept(by)
 
     def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
@@ -113,9 +102,9 @@ class Executor:
         task.add_done_callback(among.discard)
         return task
 
-    def _end_look(self, key: tuple[str, str]) -> None:
+    def _end_look(self, spec: ResourceSpec) -> None:
         """Nobody waits any more for the look at this resource, if there is one."""
-        if (look := self._awaited.pop(key, None)) is not None:
+        if (look := self._awaited.pop(spec, None)) is not None:
             look.cancel()
 
     async def _observe(self, effect: Observe, driver: Driver) -> None:
@@ -134,10 +123,8 @@ class Executor:
             outcome, reason = (
                 (Outcome.DONE, "") if ended else (Outcome.TIMED_OUT, "it outlived its daemon and deadline")
             )
-            driver = self._drivers.get((names["instance"], names["resource"]))
-            unknown = Observation(level=Level.UNKNOWN, detail="no longer configured")
-            seen = await _look(driver, LOOK_TIMEOUT) if driver is not None else unknown
-            _log.info("an earlier daemon's step ended", outcome=outcome.value, level=seen.level.value)
+            _log.info("an earlier daemon's step ended", outcome=outcome.value)
+        seen = Observation(level=Level.UNKNOWN, detail="not looked at since an earlier daemon's step ended")
         self._report(StepEnded(**names, step=step, outcome=outcome, reason=reason, seen=seen))
 
     async def _step(self, effect: RunStep, driver: Driver) -> None:
@@ -177,6 +164,15 @@ class Executor:
                 detail="; ".join(text for text in (reason, seen.detail) if text),
             )
         self._report(StepEnded(**names, step=effect.step, outcome=outcome, reason=reason, seen=seen))
+
+
+def drivers_of(config: Config) -> Mapping[ResourceSpec, Driver]:
+    """The driver of each resource. Raises what a driver raises that does not take its options."""
+    return {
+        spec: drivers.find(spec.driver).make(spec.options, spec)
+        for instance in config.instances.values()
+        for spec in instance.resources.values()
+    }
 
 
 async def _run(effect: RunStep, driver: Driver) -> tuple[Outcome, str, str | None]:

@@ -42,7 +42,7 @@ from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
-from failoverd.daemon.executor import Executor
+from failoverd.daemon.executor import Executor, drivers_of
 from failoverd.daemon.intake import Change, Intake, Told
 from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
@@ -343,7 +343,7 @@ class Service:
         self.dispatch(KeepalivedSeen(instances=instances, condition=condition))
 
     def _apply(self, configuration: Configuration) -> None:
-        self.executor.configure(configuration)
+        self.executor.configure(drivers_of(configuration.core))
         self._configuration = configuration
         core = configuration.core
         for name, instance in core.instances.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from failoverd import __version__
 from failoverd.core import planner
-from failoverd.core.model import InstanceState, Keepalived, State, Target, Verb
+from failoverd.core.model import InstanceState, Keepalived, ResourceSpec, State, Target, Verb
 from failoverd.trouble import Trouble
 
 #: The most instances that one line names.
@@ -85,7 +85,7 @@ def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[s
 
 
 def plan(
-    instance: InstanceState, direction: Target, commands: Callable[[str, Verb], tuple[str, ...]]
+    instance: InstanceState, direction: Target, commands: Callable[[ResourceSpec, Verb], tuple[str, ...]]
 ) -> dict[str, Any]:
     """What ``failoverctl plan`` prints: every step in order, its commands, and its worst case in seconds."""
     steps, longest = planner.schedule(instance.spec, direction)
@@ -100,7 +100,7 @@ def plan(
                 "driver": instance.spec.resources[step.resource].driver,
                 "verb": step.verb.value,
                 "needs": sorted(step.after),
-                "commands": list(commands(step.resource, step.verb)),
+                "commands": list(commands(instance.spec.resources[step.resource], step.verb)),
                 "worst_case": step.worst_case,
                 "already": instance.resources[step.resource].seen.level is goal,
             }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from failoverd.core import machine
 from failoverd.core.events import (
     Alarm,
@@ -26,7 +28,10 @@ from failoverd.core.model import (
     OnFailure,
     Outcome,
     Phase,
+    State,
+    Step,
     Target,
+    Verb,
     VrrpState,
 )
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active, running, standby
@@ -219,22 +224,45 @@ def promoting() -> tuple[World, RunStep]:
     return world, world.steps[DISK]
 
 
-def test_a_step_outlives_a_reload_that_gives_its_resource_another_driver() -> None:
+@pytest.mark.parametrize("changed", [{"driver": "unit"}, {"options": "base2"}])
+def test_a_step_outlives_a_reload_and_what_it_saw_does_not(changed: dict[str, str]) -> None:
+    """What the earlier driver saw, or the same with other options, says nothing of what is there now."""
     world, step = promoting()
-    state, effects = machine.advance(
-        world.state, Reloaded(config=config(replace(resource("disk"), driver="unit"))), world.now
+    new = replace(resource("disk"), **changed)  # type: ignore[arg-type]
+    assert not [e for e in world.send(Reloaded(config=config(new))) if isinstance(e, RunStep | Observe)]
+    world.actual[DISK] = Level.STANDBY
+    effects = world.end_step(DISK, works=False, seen=Level.ACTIVE)
+    assert [(e.spec, e.look) for e in effects if isinstance(e, Observe)] == [(new, world.looks[DISK].look)]
+    assert world.instance.phase is Phase.PROMOTING
+    effects = world.end_look(DISK)
+    assert [e.spec for e in effects if isinstance(e, RunStep)] == [new]
+    assert step.spec != new
+
+
+def test_what_is_active_by_another_name_is_not_active() -> None:
+    """An option was changed: what was seen of `base1` is not believed of `base2`, which is activated first."""
+    world = active(resource("disk", options="base1"), resource("guest", "disk", options="guest1"))
+    new = config(resource("disk", options="base2"), resource("guest", "disk", options="guest2"))
+    world.send(Reloaded(config=new))
+    assert not world.steps
+    world.actual = dict.fromkeys(world.actual, Level.STANDBY)
+    world.end_look(("VI_1", "guest"))
+    assert not world.steps
+    world.end_look(DISK)
+    assert [step.spec.options for step in world.steps.values()] == ["base2"]
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+
+
+def test_an_earlier_daemons_step_says_nothing_but_that_something_ran() -> None:
+    state = State(
+        config=Config(), instances={}, orphans={DISK: Step(id=1, verb=Verb.ACTIVATE, deadline=9e9)}, next_step=2
     )
-    assert not [e for e in effects if isinstance(e, RunStep | Observe)]
-    ended = StepEnded(
-        instance="VI_1",
-        resource="disk",
-        step=step.step,
-        outcome=Outcome.DONE,
-        reason="",
-        seen=Observation(level=Level.ACTIVE),
-    )
-    state, _ = machine.advance(state, ended, world.now)
-    assert state.instances["VI_1"].phase is Phase.ACTIVE
+    state, _ = machine.advance(state, Reloaded(config=config(resource("disk"))), 0.0)
+    unknown = Observation(level=Level.UNKNOWN)
+    ended = StepEnded(instance="VI_1", resource="disk", step=1, outcome=Outcome.DONE, reason="", seen=unknown)
+    _, effects = machine.advance(state, ended, 1.0)
+    assert [type(e) for e in effects] == [Observe]
 
 
 def test_a_step_outlives_its_resource_and_is_met_again() -> None:
@@ -263,7 +291,7 @@ def test_the_answer_to_a_look_before_a_reload_is_void() -> None:
 
 def test_room_is_given_first_to_what_must_become_standby() -> None:
     def instance(name: str, *names: str) -> InstanceSpec:
-        return InstanceSpec(name=name, resources={n: resource(n) for n in names})
+        return InstanceSpec(name=name, resources={n: resource(n, instance=name) for n in names})
 
     both = {"VI_1": instance("VI_1", "a", "b", "c"), "VI_2": instance("VI_2", "x")}
     world = World(config=Config(instances=both, parallel=1))

@@ -353,7 +353,7 @@ def test_a_frozen_keepalived_is_refused_until_it_goes_on() -> None:
 
 def test_a_keepalived_that_speaks_for_another_instance_is_nothing_to_this_one() -> None:
     one = config(resource("disk"))
-    other = InstanceSpec(name="VI_2", resources={"web": resource("web")})
+    other = InstanceSpec(name="VI_2", resources={"web": resource("web", instance="VI_2")})
     world = World(config=replace(one, instances={**one.instances, "VI_2": other}))
     for name in world.config.instances:
         world.say(VrrpState.MASTER, name)

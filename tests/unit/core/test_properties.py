@@ -31,12 +31,12 @@ VIPS = (Vip(address="192.0.2.1/32", interface="eth0"), Vip(address="2001:db8::1/
 
 
 @st.composite
-def resources(draw: st.DrawFn) -> dict[str, ResourceSpec]:
+def resources(draw: st.DrawFn, instance: str) -> dict[str, ResourceSpec]:
     made: dict[str, ResourceSpec] = {}
     for name in "abcde"[: draw(st.integers(0, 5))]:
         needs = draw(st.frozensets(st.sampled_from(sorted(made)))) if made else frozenset()
         made[name] = ResourceSpec(
-            instance="VI_1",
+            instance=instance,
             name=name,
             driver="exec",
             needs=needs,
@@ -49,7 +49,7 @@ def resources(draw: st.DrawFn) -> dict[str, ResourceSpec]:
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     instances = {
-        name: InstanceSpec(name=name, vips=draw(st.sampled_from([(), VIPS[:1], VIPS])), resources=draw(resources()))
+        name: InstanceSpec(name=name, vips=draw(st.sampled_from([(), VIPS[:1], VIPS])), resources=draw(resources(name)))
         for name in ["VI_1", "VI_2"][: draw(st.integers(1, 2))]
     }
     return Config(instances=instances, parallel=draw(st.sampled_from([1, 2, 128])))

@@ -53,7 +53,8 @@ Key = tuple[str, str]
 
 
 def resource(name: str, *needs: str, **options: Any) -> ResourceSpec:
-    return ResourceSpec(instance="VI_1", name=name, driver="exec", needs=frozenset(needs), **options)
+    options.setdefault("instance", "VI_1")
+    return ResourceSpec(name=name, driver="exec", needs=frozenset(needs), **options)
 
 
 def config(

@@ -78,7 +78,8 @@ def test_a_good_file(file: Path) -> None:
     assert web.on_refused is OnRefused.RELEASE
     assert web.restart == Restart(max=3, within=600.0)
     assert web.escalation is Escalation.REBOOT
-    assert loaded.options["VI_1", "prefix"].owns == ("the constant failover_metric in /etc/bird/failoverd.conf",)
+    prefix = loaded.core.instances["VI_1"].resources["prefix"]
+    assert prefix.options.owns == ("the constant failover_metric in /etc/bird/failoverd.conf",)
     assert "a name.with spaces" in loaded.core.instances
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded, Stirred
-from failoverd.core.model import Config, Level, Observation, Outcome, Verb
+from failoverd.core.model import Level, Observation, Outcome, ResourceSpec, Verb
 from failoverd.daemon import executor
-from failoverd.daemon.config import Configuration
 from failoverd.daemon.executor import Executor
 from failoverd.daemon.store import Store
 from failoverd.drivers import DriverError, Hung, NotStarted, Refused, TimedOut
@@ -54,15 +53,16 @@ class Bench:
         self.answers: list[Answer] = []
         self.drivers = {name: Scripted() for name in ("web", "vpn", "dns")}
         self.executor = Executor(self.answers.append, Store(directory))
-        self.executor._drivers = {("VI_1", name): driver for name, driver in self.drivers.items()}
+        self.specs = {name: ResourceSpec(instance="VI_1", name=name, driver="exec") for name in self.drivers}
+        self.executor.configure({self.specs[name]: driver for name, driver in self.drivers.items()})
 
     def step(self, number: int, resource: str = "web") -> None:
         self.executor.perform(
-            RunStep(instance="VI_1", resource=resource, verb=Verb.DEACTIVATE, step=number, timeout=10, transition=1)
+            RunStep(spec=self.specs[resource], verb=Verb.DEACTIVATE, step=number, timeout=10, transition=1)
         )
 
     def look(self, number: int, resource: str = "web") -> None:
-        self.executor.perform(Observe(instance="VI_1", resource=resource, look=number, timeout=10))
+        self.executor.perform(Observe(spec=self.specs[resource], look=number, timeout=10))
 
     @property
     def looking(self) -> int:
@@ -129,9 +129,7 @@ async def test_a_look_at_what_is_no_longer_configured_is_ended(bench: Bench) -> 
     bench.drivers["web"].gate.clear()
     bench.look(1)
     await settled()
-    bench.executor.configure(
-        Configuration(node="left", script_user=None, core=Config(instances={}), options={}, files=())
-    )
+    bench.executor.configure({})
     await settled()
     assert bench.looking == 0
 
