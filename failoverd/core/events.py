@@ -101,6 +101,13 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """An operator knows what of the instance is active and no longer followed."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stirred:
     """Something about a resource changed: it should be looked at."""
 
@@ -132,7 +139,7 @@ InstanceEvent = (
     | Stirred
     | Tick
 )
-Event = InstanceEvent | Reloaded
+Event = InstanceEvent | Acknowledged | Reloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +216,7 @@ class Matter(enum.Enum):
     DOUBLE_MASTER = "double-master"  # the VIP is here, and should not be; or it was on two nodes
     PARTIAL = "partial"  # active, but without what may fail
     RELEASED = "released"  # mastership was given away
+    UNFOLLOWED = "unfollowed"  # it may be active, and is no longer configured
     ATTENTION = "attention"  # all is where it should be, and something was odd
 
 

@@ -30,8 +30,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from failoverd.core import guards, outcomes, planner
+from failoverd.core import guards, outcomes, planner, strays
 from failoverd.core.events import (
+    Acknowledged,
     Effect,
     Event,
     InstanceEvent,
@@ -253,10 +254,15 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
     """
     turn = Turn(state, now)
     _apply(turn, Tick())
-    if isinstance(event, Reloaded):
-        reload(turn, event.config)
-    elif not isinstance(event, Tick):
-        _apply(turn, event)
+    match event:
+        case Reloaded():
+            reload(turn, event.config)
+        case Acknowledged():
+            strays.forget(turn, event.instance)
+        case Tick():
+            pass
+        case _:
+            _apply(turn, event)
     for name in turn.urgent():
         instance = settle(turn, turn.take(name))
         if _may_take_back(turn, instance):
@@ -269,9 +275,15 @@ def _apply(turn: Turn, event: InstanceEvent) -> None:
     for name in tuple(_concerned(turn, event)):
         instance = turn.take(name)
         turn.put(name, TABLE[instance.target][type(event)](turn, instance, event))
-    if isinstance(event, StepEnded):
-        orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
-        turn.state = replace(turn.state, orphans=orphans)
+    match event:
+        case StepEnded():
+            orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
+            turn.state = replace(turn.state, orphans=orphans)
+            strays.step_ended(turn, event.instance, event.resource)
+        case ResourceObserved():
+            strays.observed(turn, event)
+        case Tick():
+            strays.wake(turn)
 
 
 def _concerned(turn: Turn, event: InstanceEvent) -> Iterator[str]:

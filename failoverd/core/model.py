@@ -160,14 +160,16 @@ class Vip:
 class ResourceSpec:
     """One resource of one instance, as this node is to carry it. Durations in seconds.
 
-    `options`: the driver's own, which the core only compares. `restart`: None where what ends by itself is started
-    again for ever.
+    `options`: the driver's own, which the core only compares. `moves`: all that is moved, in words that are the same
+    for whoever moves it; empty: it is known only by this resource's name. `restart`: None where what ends by itself is
+    started again for ever.
     """
 
     instance: str
     name: str
     driver: str
     options: Any = field(default=None, hash=False)
+    moves: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     timeout: float = 30.0
     stop_timeout: float = 30.0
@@ -177,6 +179,11 @@ class ResourceSpec:
     on_refused: OnRefused = OnRefused.HOLD
     restart: Restart | None = None
     escalation: Escalation = Escalation.ALERT
+
+    @property
+    def things(self) -> frozenset[str]:
+        """All that is moved, the same for whoever moves it."""
+        return self.moves or frozenset({f"{self.driver} {self.instance} {self.name}"})
 
     def seen_as(self, other: ResourceSpec) -> bool:
         """What was seen of `other` counts for this one too: the same driver looked, with the same options."""
@@ -247,9 +254,10 @@ class ResourceState:
     `attempts`: failed steps in the present direction; `not_before`: when the next may start, infinity: when somebody
     says so. `failure`: why the last step in the present direction failed, and `failed_at` when; empty when none did.
     `given_up`: nothing waits for a further step in the present direction; `refused`: because it would not be safe, as
-    long as that is so. `ended`: when it ended by itself, while it should have been active. `maybe_active`: it was seen
-    active, or its activation began, since it was last seen at standby. `unstoppable`: all the same its deactivation
-    gave up, whatever was tried.
+    long as that is so. `held`: what needs it and is followed no longer, so that it is not deactivated; empty: nothing.
+    `ended`: when it ended by itself, while it should have been active. `maybe_active`: it was seen active, or its
+    activation began, since it was last seen at standby. `unstoppable`: all the same its deactivation gave up, whatever
+    was tried.
     """
 
     spec: ResourceSpec
@@ -264,6 +272,7 @@ class ResourceState:
     failed_at: float = 0.0
     given_up: bool = False
     refused: bool = False
+    held: str = ""
     ended: tuple[float, ...] = ()
     maybe_active: bool = False
     unstoppable: bool = False
@@ -342,6 +351,28 @@ class InstanceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """What is no longer configured, and may still be active. `needs`: the things that it needs, near or far.
+
+    `since`: when it was no longer followed. `next_look`: when it is looked at again, unless a look is on its way.
+    `said`: an alarm was given.
+    """
+
+    spec: ResourceSpec
+    seen: Observation
+    since: float
+    needs: frozenset[str]
+    look: Look | None = None
+    next_look: float = 0.0
+    said: bool = False
+
+    @property
+    def due(self) -> float:
+        """When something is to be done about it."""
+        return self.next_look if self.look is None else self.look.deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agenda:
     """What is known of all instances together, so that an event need not ask them all; it follows from the rest.
 
@@ -362,8 +393,9 @@ class State:
     """The node. The `next_` numbers are not used yet.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
-    have ended. Of an earlier daemon, until the first configuration: `released`: instances whose mastership it gave
-    away; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby since.
+    have ended. `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon,
+    until the first configuration: `released`: instances whose mastership it gave away; `maybe_active`: resources that
+    it had seen active, or begun to activate, and not seen at standby since.
     """
 
     config: Config
@@ -371,6 +403,7 @@ class State:
     next_transition: int = 1
     next_step: int = 1
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
+    strays: Mapping[frozenset[str], Stray] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
     maybe_active: frozenset[tuple[str, str]] = frozenset()
     agenda: Agenda = Agenda()

@@ -106,6 +106,7 @@ def candidates(resources: Mapping[str, ResourceState], direction: Target) -> lis
         name
         for name, r in resources.items()
         if name not in resting
+        and not (r.held and direction is Target.STANDBY)
         and r.step is None
         and not r.given_up
         and not awaited(r, direction)

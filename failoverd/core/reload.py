@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from failoverd.core import strays
 from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Vip
 from failoverd.core.settle import unconfirmed
 from failoverd.core.turn import Turn
 
 
 def reload(turn: Turn, config: Config) -> None:
-    """Take `config` over. What is no longer in it is left as it is, and forgotten."""
+    """Take `config` over. What is no longer in it is left as it is; what of it may be active becomes a stray."""
     turn.cause = "the configuration was read"
     old = turn.clear()
     for name, instance in old.items():
@@ -29,6 +30,7 @@ def reload(turn: Turn, config: Config) -> None:
         orphans = {key: step for key, step in turn.state.orphans.items() if key not in adopted}
         turn.state = replace(turn.state, orphans=orphans)
     turn.state = replace(turn.state, released=frozenset(), maybe_active=frozenset())
+    strays.find(turn, old)
 
 
 def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> InstanceState:

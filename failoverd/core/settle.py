@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from failoverd.core import guards, planner
+from failoverd.core import guards, planner, strays
 from failoverd.core.events import Matter
 from failoverd.core.model import (
     Ending,
@@ -84,7 +84,7 @@ def _course(instance: InstanceState, now: float) -> _Course:
 
 def settle(turn: Turn, instance: InstanceState) -> InstanceState:
     """Set the direction, start what may start, and say where the instance stands."""
-    instance = replace(instance, crowded=False)
+    instance = strays.hold(turn, replace(instance, crowded=False))
     left_behind = guards.left_behind(instance)
     if instance.target is None and instance.keepalived is Keepalived.GONE:
         # Nobody says what this node should be, and nobody will: what is active here may be active elsewhere too.
@@ -161,6 +161,12 @@ def _matter(instance: InstanceState, phase: Phase, course: _Course, left_behind:
     vip_left = instance.target is not Target.ACTIVE and guards.vip_left(instance) is not None
     if left_behind is not None or (phase is Phase.STANDBY and vip_left):
         return Matter.DOUBLE_MASTER
+    if (
+        phase is Phase.FAILED
+        and course.direction is Target.STANDBY
+        and any(r.held for r in instance.resources.values())
+    ):
+        return Matter.UNFOLLOWED
     if instance.released and phase is not Phase.FAILED:
         return Matter.RELEASED
     if phase is Phase.FAILED:
@@ -254,6 +260,7 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
         away = guards.released(instance, turn.now)
         gone = guards.deaf(instance) if instance.void and left is None else None
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
-    problems = [course.refusal, failures, left and said + left, gone, away, instance.doubt]
+    held = strays.held(instance) if course.direction is Target.STANDBY else ""
+    problems = [course.refusal, failures, held, left and said + left, gone, away, instance.doubt]
     reason = "; ".join(problem for problem in problems if problem)
     return reason or instance.cause, reason

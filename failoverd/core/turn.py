@@ -19,7 +19,7 @@ from failoverd.core.events import (
     TransitionEnded,
     TransitionStarted,
 )
-from failoverd.core.model import Agenda, Ending, InstanceState, Look, ResourceState, State, Step, Target
+from failoverd.core.model import Agenda, Ending, InstanceState, Look, ResourceSpec, ResourceState, State, Step, Target
 
 #: Seconds that one look at a resource may take.
 LOOK_TIMEOUT = 10.0
@@ -96,7 +96,7 @@ class Turn:
         due.update((name, agenda.due(self._instances[name], self.now)) for name in self._causes)
         known = Agenda(
             due=due,
-            next=min(due.values(), default=math.inf),
+            next=min((*due.values(), *(stray.due for stray in self.state.strays.values())), default=math.inf),
             running=self._running,
             waiting=tuple(self._waiting),
             phases=self._phases,
@@ -112,9 +112,13 @@ class Turn:
         """Ask for an observation, unless one is on its way or a step will bring it."""
         if resource.look is not None or resource.step is not None:
             return resource
+        return replace(resource, look=self.observe(resource.spec))
+
+    def observe(self, spec: ResourceSpec) -> Look:
+        """Ask for an observation."""
         number = self._number()
-        self.effects.append(Observe(spec=resource.spec, look=number, timeout=LOOK_TIMEOUT))
-        return replace(resource, look=Look(id=number, deadline=self.now + LOOK_TIMEOUT + LATE))
+        self.effects.append(Observe(spec=spec, look=number, timeout=LOOK_TIMEOUT))
+        return Look(id=number, deadline=self.now + LOOK_TIMEOUT + LATE)
 
     def step(self, instance: InstanceState, resource: ResourceState, towards: Target) -> ResourceState:
         """Start a step; an answer to an earlier look is void from here on."""

@@ -79,6 +79,8 @@ def _page(verb: str, answer: dict[str, Any]) -> Page:
             return render_plan.page(answer)
         if verb in ("reset", "accept"):
             told = f"{answer['instance']} is looked at again, and what had given up is tried again"
+            if answer.get("forgotten"):
+                told = f"what is no longer followed is forgotten: {', '.join(answer['forgotten'])}"
             if verb == "accept":
                 told = f"{answer['resource']}: {answer['accepted']}"
             return (Block(title=(Cell(told),), notes=(Cell("what comes of it: failoverctl status"),)),)

@@ -28,7 +28,9 @@ def page(status: Mapping[str, Any], now: datetime) -> Page:
 
 def _summary(status: Mapping[str, Any], instances: Mapping[str, Any]) -> Block:
     troubles = [each for each in status.get("troubles") or () if isinstance(each, Mapping)]
+    strays = [each for each in status.get("strays") or () if isinstance(each, Mapping)]
     wrong = [*(["failoverd itself"] if troubles else []), *(name for name in instances if _wrong(instances[name]))]
+    wrong += dict.fromkeys(name for stray in strays if (name := str(stray.get("instance", "?"))) not in wrong)
     moving = [name for name in instances if instances[name].get("phase") in ("promoting", "demoting")]
     if wrong:
         verdict = Cell(f"NEEDS ATTENTION: {', '.join(wrong)}", Tone.BAD)
@@ -42,6 +44,7 @@ def _summary(status: Mapping[str, Any], instances: Mapping[str, Any]) -> Block:
     events = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("accepted", "duplicate", "stale", "rejected"))
     notes = [Cell(f"failoverd {status.get('version', '?')}; events: {events}", Tone.FAINT)]
     notes += [Cell(f"trouble   {each.get('text', '?')}", Tone.BAD) for each in troubles]
+    notes += [Cell(f"stray     {each.get('instance', '?')}: {each.get('text', '?')}", Tone.BAD) for each in strays]
     history = status.get("history")
     if isinstance(history, Mapping) and history.get("trouble"):
         notes.append(Cell(f"history: {history['trouble']} ({history.get('dropped', 0)} entries lost)", Tone.BUSY))

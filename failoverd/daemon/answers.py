@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from failoverd import log
-from failoverd.core.events import Reset
+from failoverd.core.events import Acknowledged, Reset
 from failoverd.core.model import InstanceState, Target
 from failoverd.daemon import chronicle, status
 from failoverd.daemon.access import Peer
@@ -82,10 +82,16 @@ class Answers:
         return status.plan(instance, direction, self._service.executor.commands)
 
     async def _reset(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
-        name = self._instance(params).spec.name
+        name = str(params.get("instance"))
+        strays = [s.spec.name for s in self._service.state.strays.values() if s.spec.instance == name]
+        if not strays:
+            self._instance(params)
         chronicle.keep_act(self._service.store, self._service.boot_id, name, verb="reset", by=str(peer))
+        self._service.dispatch(Acknowledged(instance=name))
         self._service.dispatch(Reset(instance=name, cause=f"{peer} asked for a reset"))
-        return {"instance": name, "phase": self._service.state.instances[name].phase.value}
+        instance = self._service.state.instances.get(name)
+        phase = instance.phase.value if instance is not None else None
+        return {"instance": name, "phase": phase, "forgotten": sorted(strays)}
 
     async def _accept(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
         instance, resource = self._instance(params), str(params.get("resource"))

@@ -201,6 +201,7 @@ class _Instance:
                 name=name,
                 driver=o.driver,
                 options=own[name],
+                moves=drivers.moved_by(own[name]),
                 needs=frozenset(o.needs),
                 timeout=o.timeout,
                 stop_timeout=o.stop_timeout,

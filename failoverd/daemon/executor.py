@@ -65,7 +65,7 @@ class Executor:
 
     def perform(self, effect: RunStep | Observe) -> None:
         """Start what the effect asks for, and return at once."""
-        driver = self._drivers[effect.spec]
+        driver = self._drivers.get(effect.spec) or driver_of(effect.spec)  # a stray is in no configuration
         self._end_look(effect.spec)
         if isinstance(effect, RunStep):
             self._start(self._step(effect, driver), self._steps)
@@ -166,10 +166,15 @@ class Executor:
         self._report(StepEnded(**names, step=effect.step, outcome=outcome, reason=reason, seen=seen))
 
 
+def driver_of(spec: ResourceSpec) -> Driver:
+    """A driver for the resource. Raises what it raises where it does not take its options."""
+    return drivers.find(spec.driver).make(spec.options, spec)
+
+
 def drivers_of(config: Config) -> Mapping[ResourceSpec, Driver]:
-    """The driver of each resource. Raises what a driver raises that does not take its options."""
+    """The driver of each resource, as `driver_of` has it."""
     return {
-        spec: drivers.find(spec.driver).make(spec.options, spec)
+        spec: driver_of(spec)
         for instance in config.instances.values()
         for spec in instance.resources.values()
     }

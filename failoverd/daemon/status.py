@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from failoverd import __version__
-from failoverd.core import planner
-from failoverd.core.model import InstanceState, Keepalived, ResourceSpec, State, Target, Verb
+from failoverd.core import planner, strays
+from failoverd.core.model import InstanceState, Keepalived, ResourceSpec, State, Stray, Target, Verb
 from failoverd.trouble import Trouble
 
 #: The most instances that one line names.
@@ -35,6 +35,7 @@ def status(
         "keepalived": _keepalived(state),
         "events": dict(events),
         "troubles": [{"about": t.about, "text": t.text, "since": timestamp(t.since)} for t in troubles],
+        "strays": [_stray(stray, wall) for stray in state.strays.values() if stray.said],
         "instances": {name: _instance(instance, wall) for name, instance in state.instances.items()},
     }
 
@@ -43,6 +44,18 @@ def _keepalived(state: State) -> str:
     """The worst of what is seen of the processes that speak for the instances."""
     seen = {instance.keepalived for instance in state.instances.values()}
     return next((each.value for each in reversed(Keepalived) if each in seen), "not seen")
+
+
+def _stray(stray: Stray, wall: Callable[[float], float]) -> dict[str, Any]:
+    return {
+        "instance": stray.spec.instance,
+        "resource": stray.spec.name,
+        "driver": stray.spec.driver,
+        "level": stray.seen.level.value,
+        "detail": stray.seen.detail,
+        "since": timestamp(wall(stray.since)),
+        "text": strays.text(stray),
+    }
 
 
 def line(state: State) -> str:

@@ -117,6 +117,11 @@ class Options(Protocol):
         ...
 
 
+def moved_by(options: Options) -> frozenset[str]:
+    """All that is moved, in words that are the same for whoever moves it; where nobody knows, how it is looked at."""
+    return frozenset(options.owns or (str(getattr(options, "seen_by", options)),))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """A driver as its module defines it: the class of its ``Options``, and ``make(options, spec)``.

@@ -44,6 +44,11 @@ class Options:
         """Nobody knows what the commands change."""
         return ()
 
+    @property
+    def seen_by(self) -> str:
+        """What one looks at it with: where that is the same, so is what is moved."""
+        return shlex.join(self.observe)
+
 
 def make(options: Options, spec: ResourceSpec) -> Exec:
     """The driver of what these three commands drive."""

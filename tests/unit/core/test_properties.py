@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from failoverd.core.events import Reasserted, Reloaded
+from failoverd.core.events import Acknowledged, Reasserted
 from failoverd.core.model import (
     Config,
     InstanceSpec,
@@ -57,9 +58,11 @@ def configs(draw: st.DrawFn) -> Config:
 
 class Node(RuleBasedStateMachine):
     world: World
+    whole: Config
 
     @initialize(config=configs(), dbus=st.booleans())
     def begin(self, config: Config, dbus: bool) -> None:
+        self.whole = config
         self.world = World(config=config, dbus=dbus)
 
     @rule(data=st.data(), word=WORDS, vip=st.sampled_from([None, None, None, True, False]))
@@ -104,6 +107,19 @@ class Node(RuleBasedStateMachine):
     def look_ends(self, data: st.DataObject, seen: Level | None) -> None:
         self.world.end_look(data.draw(st.sampled_from(list(self.world.looks))), seen)
 
+    @precondition(lambda self: self.world.stray_looks)
+    @rule(data=st.data(), seen=st.sampled_from([None, None, None, Level.UNKNOWN]))
+    def stray_look_ends(self, data: st.DataObject, seen: Level | None) -> None:
+        self.world.end_stray_look(data.draw(st.sampled_from(list(self.world.stray_looks))), seen)
+
+    @precondition(lambda self: self.world.state.strays)
+    @rule(data=st.data())
+    def operator_knows(self, data: st.DataObject) -> None:
+        """What is on top is their own affair from now on."""
+        name = data.draw(st.sampled_from(sorted({s.spec.instance for s in self.world.state.strays.values()})))
+        self.world.dropped = {key: spec for key, spec in self.world.dropped.items() if key[0] != name}
+        self.world.send(Acknowledged(instance=name))
+
     @precondition(lambda self: self.world.questions)
     @rule(data=st.data())
     def truth_is_told(self, data: st.DataObject) -> None:
@@ -122,16 +138,16 @@ class Node(RuleBasedStateMachine):
     def daemon_is_killed_and_started(self) -> None:
         self.world.start()
 
-    @rule(drop=st.booleans())
-    def configuration_is_reloaded(self, drop: bool) -> None:
-        config = self.world.config
-        if drop and len(config.instances) > 1:
-            config = replace(config, instances={"VI_1": config.instances["VI_1"]})
-            self.world.steps = {k: s for k, s in self.world.steps.items() if k[0] == "VI_1"}
-            self.world.looks = {k: s for k, s in self.world.looks.items() if k[0] == "VI_1"}
-            self.world.actual = {k: s for k, s in self.world.actual.items() if k[0] == "VI_1"}
-            self.world.config = config
-        self.world.send(Reloaded(config=config))
+    @rule(data=st.data())
+    def configuration_is_reloaded(self, data: st.DataObject) -> None:
+        """Some resources of the first configuration, each with all that it needs; an instance may be left out."""
+        instances = {}
+        for name, spec in self.whole.instances.items():
+            if name == "VI_1" or data.draw(st.booleans()):
+                top = data.draw(st.frozensets(st.sampled_from(sorted(spec.resources)))) if spec.resources else ()
+                kept = {r: each for r, each in spec.resources.items() if r in below(spec, top)}
+                instances[name] = replace(spec, resources=kept)
+        self.world.reload(replace(self.whole, instances=instances))
 
     @rule()
     def everything_settles(self) -> None:
@@ -151,6 +167,10 @@ class Node(RuleBasedStateMachine):
             gave_away = instance.released and not self.world.state.instances[name].released
             if gave_up or gave_away:
                 continue  # a restart renews hope
+            if any(
+                r.held for r in (*instance.resources.values(), *self.world.state.instances[name].resources.values())
+            ):
+                continue  # a restart knows of no stray
             if None in instance.vips.values() and instance.target is Target.ACTIVE:
                 continue  # a restart forgets what was seen of a VIP before netlink fell silent, and undoes nothing
             assert other.phase is instance.phase
@@ -175,6 +195,17 @@ class Node(RuleBasedStateMachine):
                 assert instance.alarm, "a failure is said aloud"
             if instance.target is Target.STANDBY and instance.phase is not Phase.FAILED:
                 assert instance.phase is Phase.STANDBY
+
+
+def below(spec: InstanceSpec, names: Iterable[str]) -> set[str]:
+    """These, and all that they need."""
+    found: set[str] = set()
+    left = set(names)
+    while left:
+        name = left.pop()
+        found.add(name)
+        left |= spec.resources[name].needs - found
+    return found
 
 
 def blocked(spec: InstanceSpec, lost: set[str]) -> set[str]:

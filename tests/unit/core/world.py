@@ -89,7 +89,8 @@ class World:
     """The node around the core. `told` is what the core was last told of a resource since its daemon started.
 
     `obstacles`: why a resource would refuse to be activated. `released`: what keepalived's track files say, `tracks`:
-    what was written into them.
+    what was written into them. `dropped`: what the daemon that runs has followed, and is no longer configured, though
+    it may be active. `in_flight`: the steps that ran at the last reload, which may be more than there is room for.
     `words`: what is recorded of keepalived's last words; None: that no word binds.
     """
 
@@ -99,6 +100,7 @@ class World:
     actual: dict[Key, Level] = field(default_factory=dict)
     steps: dict[Key, RunStep] = field(default_factory=dict)
     looks: dict[Key, Observe] = field(default_factory=dict)
+    stray_looks: dict[Key, Observe] = field(default_factory=dict)
     questions: list[FindTruth] = field(default_factory=list)
     told: dict[Key, Level] = field(default_factory=dict)
     words: dict[str, VrrpState | None] = field(default_factory=dict)
@@ -108,6 +110,8 @@ class World:
     obstacles: dict[Key, str] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
     tracks: list[bool] = field(default_factory=list)
+    dropped: dict[Key, ResourceSpec] = field(default_factory=dict)
+    in_flight: set[int] = field(default_factory=set)
     open: dict[int, str] = field(default_factory=dict)
     log: list[Effect] = field(default_factory=list)
 
@@ -123,9 +127,11 @@ class World:
         """Start the daemon: everything that it knew is gone, everything that is in the world stays."""
         self.steps.clear()
         self.looks.clear()
+        self.stray_looks.clear()
         self.questions.clear()
         self.told.clear()
         self.open.clear()
+        self.dropped.clear()
         self.state = State(
             config=Config(),
             instances={},
@@ -143,6 +149,17 @@ class World:
             return frozenset()
         found = ((name, r, each) for name, i in self.state.instances.items() for r, each in i.resources.items())
         return frozenset((name, r) for name, r, each in found if each.maybe_active)
+
+    def reload(self, config: Config) -> list[Effect]:
+        """Read another configuration; what is not in it stays in the world, and what is new in it is told at once."""
+        new = config.instances.keys() - self.config.instances.keys()
+        self.config = config
+        self.in_flight = {step.step for step in self.steps.values()}
+        effects = self.send(Reloaded(config=config))
+        self.dropped = {(s.spec.instance, s.spec.name): s.spec for s in self.state.strays.values()}
+        for name in sorted(new & self.keepalived.keys()):
+            effects += self.send(KeepalivedSeen(instances=frozenset((name,)), condition=self.keepalived[name]))
+        return effects + self.send(VipsSeen(present=dict(self.vips)))
 
     @property
     def instance(self) -> InstanceState:
@@ -182,7 +199,8 @@ class World:
                 self._check_step(effect)
                 self.steps[effect.instance, effect.resource] = effect
             case Observe():
-                self.looks[effect.instance, effect.resource] = effect
+                looks = self.looks if self._follows(effect.spec) else self.stray_looks
+                looks[effect.instance, effect.resource] = effect
             case FindTruth():
                 self.questions.append(effect)
             case TransitionStarted():
@@ -192,6 +210,10 @@ class World:
                 del self.open[effect.transition]
             case Alarm():
                 assert effect.text
+
+    def _follows(self, spec: ResourceSpec) -> bool:
+        instance = self.state.config.instances.get(spec.instance)
+        return instance is not None and instance.resources.get(spec.name) == spec
 
     def _check_step(self, step: RunStep) -> None:
         key = (step.instance, step.resource)
@@ -206,6 +228,10 @@ class World:
             assert all(self.vips[v] for v in self.state.instances[step.instance].spec.vips), "a VIP is not here"
             assert self.keepalived.get(step.instance) in (None, Keepalived.RUNNING), "I3: activation without keepalived"
             assert step.instance not in self.released, "activation after mastership was given away"
+        else:
+            for key, dropped in self.dropped.items():
+                on_top = dropped.instance == step.instance and step.resource in dropped.needs
+                assert not (on_top and self.actual[key] is Level.ACTIVE), "what it is on is taken away"
 
     def check(self) -> None:
         """What holds after every event."""
@@ -217,7 +243,7 @@ class World:
             assert instance.reason, f"{instance.phase} without a reason"
             for r, resource_state in instance.resources.items():
                 assert (resource_state.step is not None) == ((name, r) in self.steps)
-                running += (name, r) in self.steps
+                running += (name, r) in self.steps and self.steps[name, r].step not in self.in_flight
         assert running <= self.state.config.parallel or any(
             r.step and r.step.overdue for i in self.state.instances.values() for r in i.resources.values()
         )
@@ -267,12 +293,20 @@ class World:
     def end_look(self, key: Key, seen: Level | None = None) -> list[Effect]:
         look = self.looks.pop(key)
         level = seen or self.actual[key]
-        known = self.state.instances[key[0]].resources[key[1]].look
-        if known is not None and known.id == look.look:
+        instance = self.state.instances.get(key[0])
+        resource = instance.resources.get(key[1]) if instance is not None else None
+        if resource is not None and resource.look is not None and resource.look.id == look.look:
             self.told[key] = level
         return self.send(
             ResourceObserved(instance=key[0], resource=key[1], look=look.look, seen=self._observation(key, level))
         )
+
+    def end_stray_look(self, key: Key, seen: Level | None = None) -> list[Effect]:
+        look = self.stray_looks.pop(key)
+        observation = Observation(level=seen or self.actual[key])
+        if observation.level is Level.STANDBY and key not in self.steps:
+            self.dropped.pop(key, None)
+        return self.send(ResourceObserved(instance=key[0], resource=key[1], look=look.look, seen=observation))
 
     def _observation(self, key: Key, level: Level) -> Observation:
         return Observation(level=level, obstacle=self.obstacles.get(key, ""))
@@ -300,6 +334,8 @@ class World:
         for _ in range(2000):
             if self.looks:
                 self.end_look(next(iter(self.looks)))
+            elif self.stray_looks:
+                self.end_stray_look(next(iter(self.stray_looks)))
             elif self.steps:
                 self.end_step(next(iter(self.steps)))
             elif self.questions:

@@ -134,6 +134,13 @@ def test_trouble_around_failoverd_itself_needs_attention(status: Status) -> None
     assert "NEEDS ATTENTION" in status_text(status() | {"troubles": [trouble], "instances": {}})
 
 
+def test_a_stray_needs_attention_whether_or_not_its_instance_is_still_there(status: Status) -> None:
+    strays = [{"instance": name, "resource": "vm", "text": "vm is active, and is no longer followed"} for name in "AB"]
+    text = status_text(status() | {"strays": strays})
+    assert text.splitlines()[0].endswith("NEEDS ATTENTION: A, B")
+    assert "! stray     A: vm is active, and is no longer followed\n" in text
+
+
 def test_history_is_a_table_newest_first(transition: Answer) -> None:
     older = transition | {"id": 9, "outcome": "standby", "target": "standby", "reason": ""}
     oldest = transition | {"id": 8, "outcome": "interrupted", "ended": None, "reason": ""}

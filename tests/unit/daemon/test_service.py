@@ -520,6 +520,61 @@ def test_a_reload_follows_a_new_instance(chain: Living) -> None:
     chain.until("active", "VI_2")
 
 
+def test_what_a_reload_drops_is_said_and_keeps_what_it_needs(node: Living) -> None:
+    node.instance()
+    node.resource("disk")
+    node.resource("guest", "disk")
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    lost = node.tables.pop()
+    node.instance("VI_2")
+    node.reload()
+    (stray,) = wait_for("it is said", lambda: node.status()["strays"])
+    assert (stray["instance"], stray["resource"], stray["level"]) == ("VI_1", "guest", "active")
+    assert stray["text"] in node.log.read_text()
+    node.hook("BACKUP")
+    wait_for("the instance says why", lambda: "disk is not deactivated" in node.instance_status()["reason"])
+    assert (node.things / "disk").exists()
+    node.tables.append(lost)
+    node._write()
+    node.reload()
+    node.until("standby")
+    assert not node.status()["strays"]
+    assert not (node.things / "disk").exists()
+
+
+def test_a_dropped_instance_is_forgotten_by_a_reset(chain: Living) -> None:
+    chain.start()
+    chain.hook("MASTER")
+    chain.until("active")
+    chain.tables.clear()
+    chain.instance("VI_2")
+    chain.reload()
+    wait_for("it is said", lambda: len(chain.status()["strays"]) == len(("disk", "guest", "route")))
+    assert "forgotten: disk, guest, route" in chain.ctl("reset", "VI_1").stdout
+    assert not chain.status()["strays"]
+    assert chain.ctl("reset", "VI_1").returncode != 0
+
+
+def test_what_was_seen_with_other_options_is_not_believed(node: Living) -> None:
+    node.instance()
+    node.resource("base")
+    node.resource("guest", "base")
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    node.tables[1] = node.tables[1].replace("things/base", "things/base2")
+    node._write()
+    node.reload()
+    wait_for("the other one is made", (node.things / "base2").exists)
+    node.until("active")
+    (stray,) = wait_for("the first one is said", lambda: node.status()["strays"])
+    assert stray["resource"] == "base"
+    (node.things / "base").unlink()
+    wait_for("it is over", lambda: not node.status()["strays"])
+
+
 def test_a_second_daemon_is_refused_in_words(chain: Living) -> None:
     chain.start()
     second = subprocess.run(chain.words(), capture_output=True, text=True, timeout=PATIENCE, check=False)
