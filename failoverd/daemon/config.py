@@ -33,6 +33,8 @@ from failoverd.daemon.schema import Path
 DEEPEST = 32
 
 _TOO_DEEP = f"more than {DEEPEST} tables or lists within each other; expected at most six"
+#: The most bytes of an instance's or resource's name: as the name of a file each may take three.
+LONGEST_NAME = 80
 
 
 class ConfigError(Exception):
@@ -137,7 +139,9 @@ class _Reader:
             self.problem(at, "expected a table")
             return
         for name, table in value.items():
-            if isinstance(table, dict):
+            if (wrong := _wrong_name(name)) is not None:
+                self.problem((*at, name), wrong)
+            elif isinstance(table, dict):
                 yield name, table, (*at, name)
             else:
                 self.problem((*at, name), "expected a table")
@@ -300,6 +304,15 @@ def _deep(tables: Mapping[str, Any]) -> bool:
             if isinstance(inner, dict | list)
         ]
     return bool(level)
+
+
+def _wrong_name(name: str) -> str | None:
+    """Why nothing can have that name, which becomes that of a file, stands in lines, and is read by people."""
+    if not 0 < len(name.encode()) <= LONGEST_NAME:
+        return f"a name of {len(name.encode())} bytes; expected 1 to {LONGEST_NAME}"
+    if not name.isprintable() or name != name.strip() or name.startswith(".") or '"' in name or "%" in name:
+        return 'expected a name of printable characters, without " and %, that begins with neither a dot nor a space'
+    return None
 
 
 def _cycle(needs: Mapping[str, list[str]]) -> list[str]:

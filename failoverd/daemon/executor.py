@@ -173,11 +173,7 @@ def driver_of(spec: ResourceSpec) -> Driver:
 
 def drivers_of(config: Config) -> Mapping[ResourceSpec, Driver]:
     """The driver of each resource, as `driver_of` has it."""
-    return {
-        spec: driver_of(spec)
-        for instance in config.instances.values()
-        for spec in instance.resources.values()
-    }
+    return {spec: driver_of(spec) for instance in config.instances.values() for spec in instance.resources.values()}
 
 
 async def _run(effect: RunStep, driver: Driver) -> tuple[Outcome, str, str | None]:

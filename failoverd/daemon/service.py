@@ -37,7 +37,7 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target, Verb
-from failoverd.daemon import boot, chronicle, config, reboot, status, systemd
+from failoverd.daemon import boot, chronicle, config, reboot, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
@@ -48,6 +48,7 @@ from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.pulse import Pulse
 from failoverd.daemon.reboot import Reboot
+from failoverd.daemon.reloads import Reloads
 from failoverd.daemon.settings import Settings
 from failoverd.daemon.store import Store
 from failoverd.daemon.track import TrackFiles
@@ -90,6 +91,7 @@ class Service:
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
         self._spoken: set[str] = set()
+        self._reloads = Reloads(lambda: config.load(settings.config, settings.node), self._reload)
         self._read: set[str] = set()
 
     async def run(self) -> None:
@@ -158,7 +160,8 @@ class Service:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._end.set)
-            loop.add_signal_handler(signal.SIGHUP, self._reload)
+            stack.callback(self._reloads.close)
+            loop.add_signal_handler(signal.SIGHUP, self._reloads.begin)
             _log.info("ready", node=self.node, instances=sorted(self._configuration.core.instances))
             systemd.tell(ready=True, status=self._line)
             control.serve()  # not before there is something to tell: with systemd's socket, people ask at any time
@@ -343,35 +346,35 @@ class Service:
         self.dispatch(KeepalivedSeen(instances=instances, condition=condition))
 
     def _apply(self, configuration: Configuration) -> None:
-        self.executor.configure(drivers_of(configuration.core))
-        self._configuration = configuration
+        """Take a configuration over; or raise, and leave everything as it was: what can fail is tried first."""
         core = configuration.core
+        drivers, places = drivers_of(core), vip.places(core.instances.values())
+        machine.advance(self.state, Reloaded(config=core), time.monotonic())
+        self._configuration = configuration
+        self.executor.configure(drivers)
         for name, instance in core.instances.items():
             if not instance.resources:
                 _log.warning("no resource of this instance is for this node", instance=name, node=configuration.node)
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
-        self._tell_keepalived()
-        self._keepalived.follow(core.instances)
-        self._bus.follow(configuration.members)
-        self._vips.watch(vip for instance in core.instances.values() for vip in instance.vips)
+        for part in (
+            self._tell_keepalived,
+            partial(self._keepalived.follow, core.instances),
+            partial(self._bus.follow, configuration.members),
+            partial(self._vips.watch, places),
+        ):
+            try:
+                part()
+            except Exception:  # the core has taken it, and the other parts must follow
+                _log.exception("a part of the configuration could not be taken; this is a bug of failoverd")
 
-    def _reload(self) -> None:
-        try:
-            configuration = config.load(self._settings.config, self._settings.node)
-        except ConfigError as error:
-            for problem in error.problems:
-                _log.error("configuration", problem=problem)
-            _log.error("the configuration has errors and was not taken; the one in force stays")
+    def _reload(self, configuration: Configuration) -> None:
+        """Take what was read anew. ConfigError: it is not meant."""
+        if self._ending:
             return
         if self._configuration.core.instances and not configuration.core.instances:
-            _log.error("the configuration follows nothing any more and was not taken; stop failoverd if that is meant")
-            return
-        try:
-            self._apply(configuration)
-        except Exception:
-            _log.exception("the configuration was not taken; this is a bug of failoverd")
-            return
+            raise ConfigError(["the configuration follows nothing any more; stop failoverd if that is meant"])
+        self._apply(configuration)
         self._admission.begin(configuration.script_user)
         _log.info("the configuration was reloaded", files=[str(file) for file in configuration.files])
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from failoverd import log
-from failoverd.core.model import Vip
+from failoverd.core.model import InstanceSpec, Vip
 from failoverd.daemon import netlink
 
 _log = log.get("vip")
@@ -30,8 +30,16 @@ _PAUSE = 1.0
 #: How often a reading that the kernel calls inconsistent is begun again at once.
 _READINGS = 100
 
-#: (address in its 4 or 16 bytes, interface) of everything usable on this machine.
-Usable = set[tuple[bytes, str]]
+#: An address in its 4 or 16 bytes, and its interface.
+Place = tuple[bytes, str]
+#: Everything usable on this machine.
+Usable = set[Place]
+
+
+def places(instances: Iterable[InstanceSpec]) -> Mapping[Vip, Place]:
+    """Where each VIP is to be looked for. ValueError: one of them is no address."""
+    vips = (vip for instance in instances for vip in instance.vips)
+    return {vip: (ipaddress.ip_interface(vip.address).packed, vip.interface) for vip in vips}
 
 
 def usable(addresses: Iterable[netlink.Address], names: Mapping[int, str]) -> Usable:
@@ -50,7 +58,7 @@ class VipWatch:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._vips: dict[Vip, bool | None] = {}
-        self._places: dict[Vip, tuple[bytes, str]] = {}
+        self._places: dict[Vip, Place] = {}
         self._usable: Usable | None = None
         self._closing = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -61,9 +69,9 @@ class VipWatch:
         """Begin to watch. `ready` is set when the first reading was told."""
         self._thread.start()
 
-    def watch(self, vips: Iterable[Vip]) -> None:
+    def watch(self, places: Mapping[Vip, Place]) -> None:
         """Set which VIPs are told, and tell them all, if anything is known."""
-        self._places = {vip: (ipaddress.ip_interface(vip.address).packed, vip.interface) for vip in vips}
+        self._places = dict(places)
         self._vips = dict.fromkeys(self._places)
         self._tell()
 

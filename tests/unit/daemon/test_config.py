@@ -54,6 +54,21 @@ def errors(file: Path, text: str) -> list[str]:
     return [problem.removeprefix(f"{file}: ") for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize("name", ["x" * 81, "é" * 41, "", ".hidden", " VI", "VI ", "a\\tb", "a\\nb", 'a\\"b', "50%"])
+@pytest.mark.parametrize("table", ['instance."{}"', 'instance.VI_1.resource."{}"'])
+def test_a_name_must_be_one_for_files_lines_and_people(file: Path, table: str, name: str) -> None:
+    found = errors(file, f"[{table.format(name)}]\n")
+    assert found
+    assert all("expected" in problem for problem in found)
+    assert any("name of" in problem for problem in found)
+
+
+@pytest.mark.parametrize("name", ["x" * 80, "é" * 40, "my group.1", "VI/1", "a:b@c+d", "Köln"])
+def test_a_name_may_have_much_that_keepalived_takes(file: Path, name: str) -> None:
+    file.write_text(f'[instance."{name}".resource."{name}"]\ndriver = "unit"\nunit = "a.service"\n')
+    assert list(config.load(file).core.instances) == [name]
+
+
 def instance(body: str) -> str:
     return f'[instance.VI_1]\n{body}\n[instance.VI_1.resource.a]\ndriver = "unit"\nunit = "a.service"\n'
 

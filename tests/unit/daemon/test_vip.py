@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from failoverd.core.model import Vip
+from failoverd.core.model import InstanceSpec, Vip
 from failoverd.daemon import netlink
 from failoverd.daemon import vip as vip_module
 from failoverd.daemon.vip import VipWatch
@@ -33,6 +33,9 @@ class Watched:
         self.news = asyncio.Condition()
         self.watch = VipWatch(self._changed)
 
+    def follow(self, *vips: Vip) -> None:
+        self.watch.watch(vip_module.places([InstanceSpec(name="VI_1", vips=vips)]))
+
     def _changed(self, present: Mapping[Vip, bool | None]) -> None:
         self.told |= present
         asyncio.get_running_loop().create_task(self._notify())
@@ -50,7 +53,7 @@ class Watched:
 @pytest.fixture
 async def watched() -> AsyncIterator[Watched]:
     made = Watched()
-    made.watch.watch([FOUR, SIX, ELSEWHERE])
+    made.follow(FOUR, SIX, ELSEWHERE)
     made.watch.start()
     await asyncio.wait_for(made.watch.ready.wait(), 10)
     yield made
@@ -72,7 +75,7 @@ async def test_a_tentative_address_is_not_usable_yet(watched: Watched) -> None:
     ip("link", "set", "v0", "up")
     ip("link", "set", "v1", "up")
     tentative = Vip(address="2001:db8::2/64", interface="v0")
-    watched.watch.watch([tentative])
+    watched.follow(tentative)
     ip("addr", "add", "2001:db8::2/64", "dev", "v0")
     shown = subprocess.run(["ip", "-6", "addr", "show", "dev", "v0"], check=True, capture_output=True, text=True)
     assert "tentative" in shown.stdout
@@ -99,7 +102,7 @@ async def test_an_overflow_hides_nothing(monkeypatch: pytest.MonkeyPatch, watche
 
     monkeypatch.setattr(netlink, "notifications", tiny)
     again = Watched()
-    again.watch.watch([FOUR, SIX])
+    again.follow(FOUR, SIX)
     again.watch.start()
     try:
         await asyncio.wait_for(again.watch.ready.wait(), 10)
@@ -137,7 +140,7 @@ async def test_many_addresses_are_told_at_once(watched: Watched) -> None:
     many = [Vip(address=f"198.51.{number // 250}.{number % 250}/32", interface="eth0") for number in range(1000)]
     told: list[Mapping[Vip, bool | None]] = []
     watched.watch._changed = told.append
-    watched.watch.watch(many)
+    watched.follow(*many)
     assert told == [dict.fromkeys(many, False)]
     batch = "".join(f"addr add {vip.address} dev eth0\n" for vip in many)
     subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
