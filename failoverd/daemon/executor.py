@@ -50,7 +50,8 @@ class Executor:
         self._looks: set[asyncio.Task[None]] = set()
         self._awaited: dict[ResourceSpec, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(LOOKS)
-        self._watches = Watches(report)
+        self._watches = Watches(self._stirred)
+        self._last_looks: dict[tuple[str, str], bool] = {}
 
     def configure(self, made: Mapping[ResourceSpec, Driver]) -> None:
         """Work with these drivers, which `drivers_of` made. Steps in flight go on with those that they have."""
@@ -96,6 +97,23 @@ class Executor:
             raise DriverError(f"there is never anything to accept of {spec.name}")
         return await driver.accept(by)
 
+    def _stirred(self, event: Stirred) -> None:
+        """What changes while a step looks for the last time may not be in what it sees: it is told again after that."""
+        key = (event.instance, event.resource)
+        if key in self._last_looks:
+            self._last_looks[key] = True
+        self._report(event)
+
+    async def _last_look(self, spec: ResourceSpec, driver: Driver) -> tuple[Observation, bool]:
+        """What a step came to, and whether that has changed since it was looked at."""
+        key = (spec.instance, spec.name)
+        self._last_looks[key] = False
+        try:
+            seen = await _look(driver, LOOK_TIMEOUT)
+        finally:
+            stirred = self._last_looks.pop(key)
+        return seen, stirred
+
     def _start(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         among.add(task)
@@ -140,7 +158,7 @@ class Executor:
             if outcome is not Outcome.HUNG:
                 flight.over()
             ended = time.time()
-            seen = await _look(driver, LOOK_TIMEOUT)
+            seen, stirred = await self._last_look(effect.spec, driver)
             if alarm is not None:
                 seen = replace(seen, alarm=alarm)
             say = _log.info if outcome is Outcome.DONE else _log.error
@@ -164,6 +182,8 @@ class Executor:
                 detail="; ".join(text for text in (reason, seen.detail) if text),
             )
         self._report(StepEnded(**names, step=effect.step, outcome=outcome, reason=reason, seen=seen))
+        if stirred:
+            self._report(Stirred(**names))
 
 
 def driver_of(spec: ResourceSpec) -> Driver:

@@ -110,6 +110,29 @@ async def test_each_error_of_a_driver_has_its_outcome(bench: Bench, error: type[
     assert (answer.outcome, "why" in answer.reason, answer.seen.level) == (outcome, True, Level.STANDBY)
 
 
+@pytest.mark.parametrize("during", ["the step", "its last look"])
+async def test_what_changes_during_a_steps_last_look_is_told_after_it(bench: Bench, during: str) -> None:
+    """What changed before is in what the look sees."""
+    web = bench.drivers["web"]
+    if during == "the step":
+        web.act = lambda: bench.executor._stirred(Stirred(instance="VI_1", resource="web"))
+    web.gate.clear()
+    bench.step(1)
+    async with asyncio.timeout(30):
+        while not web.looking:
+            await asyncio.sleep(0.001)
+    if during == "its last look":
+        bench.executor._stirred(Stirred(instance="VI_1", resource="web"))
+        bench.executor._stirred(Stirred(instance="VI_1", resource="vpn"))
+    bench.answers.clear()
+    web.gate.set()
+    answers = await bench.answered(1)
+    await settled()
+    expected = [StepEnded] if during == "the step" else [StepEnded, Stirred]
+    assert [type(answer) for answer in answers] == expected
+    assert {answer.resource for answer in answers} == {"web"}
+
+
 @pytest.mark.parametrize("void_by", ["look", "step"])
 async def test_a_look_that_has_become_void_is_ended(bench: Bench, void_by: str) -> None:
     web = bench.drivers["web"]
