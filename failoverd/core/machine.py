@@ -75,7 +75,7 @@ def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> Instance
 
 def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
     changed = instance.target is not word.target
-    instance = replace(instance, vrrp=word, target=word.target, words=instance.words + 1)
+    instance = replace(instance, vrrp=word, target=word.target, words=turn.number())
     turn.cause = cause
     if not changed:
         return unconfirmed(replace(instance, cause=cause))
@@ -123,7 +123,7 @@ def _stand_by(turn: Turn, instance: InstanceState, cause: str) -> InstanceState:
         instance,
         vrrp=None,
         target=Target.STANDBY,
-        words=instance.words + 1,
+        words=turn.number(),
         vip_deadline=turn.now + instance.spec.vip_timeout,
     )
     turn.cause = cause

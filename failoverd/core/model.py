@@ -294,8 +294,9 @@ class InstanceState:
     `vrrp`: keepalived's last word, None when it has not spoken. `keepalived`: the processes of the one that speaks
     for this instance, None when they were never seen. `target`: None while nothing trustworthy says
     what it should be. `vips`: True on its interface and usable, False not, None not observed.
-    `vip_deadline`: until when the VIPs may disagree with the target. `words`: how many words of keepalived were
-    followed; an answer to a question asked before the last one is out of date. `transition`: its id, or None
+    `vip_deadline`: until when the VIPs may disagree with the target. `words`: the number of the last word of
+    keepalived that was followed, which nothing else on the node has had; an answer to a question that was asked before
+    is out of date. `transition`: its id, or None
     when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
     the target. `phase`: where it stands, to be shown; `settled`: how it last settled, None while nothing was to be
     done. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
@@ -390,7 +391,7 @@ class Agenda:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The node. The `next_` numbers are not used yet.
+    """The node. The `next_` numbers are not used yet; `next_step` is for a step, a look, or a word of keepalived.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
     have ended. `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon,

@@ -52,6 +52,7 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
             spec=spec,
             since=turn.now,
             next_check=next_check,
+            words=turn.number(),
             vips=vips,
             resources=resources,
             released="an earlier failoverd did it" if spec.name in turn.state.released else "",

@@ -103,7 +103,8 @@ class Turn:
         )
         return replace(self.state, agenda=known)
 
-    def _number(self) -> int:
+    def number(self) -> int:
+        """One that nothing on this node has had."""
         number = self.state.next_step
         self.state = replace(self.state, next_step=number + 1)
         return number
@@ -116,14 +117,14 @@ class Turn:
 
     def observe(self, spec: ResourceSpec) -> Look:
         """Ask for an observation."""
-        number = self._number()
+        number = self.number()
         self.effects.append(Observe(spec=spec, look=number, timeout=LOOK_TIMEOUT))
         return Look(id=number, deadline=self.now + LOOK_TIMEOUT + LATE)
 
     def step(self, instance: InstanceState, resource: ResourceState, towards: Target) -> ResourceState:
         """Start a step; an answer to an earlier look is void from here on."""
         assert instance.transition is not None
-        number, verb = self._number(), planner.VERB[towards]
+        number, verb = self.number(), planner.VERB[towards]
         timeout = resource.spec.deadline(verb)
         self.effects.append(
             RunStep(

@@ -397,7 +397,7 @@ def test_a_reassertion_verifies_everything() -> None:
 )
 def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vip: bool, phase: Phase) -> None:
     world = World(config=config(resource("disk")), vips={VIP: vip})
-    world.send(TruthTold(instance="VI_1", words=0, dbus=dbus, stored=stored))
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=dbus, stored=stored))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
@@ -418,7 +418,7 @@ def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vi
 def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(booted: bool, vip: bool | None, phase: Phase) -> None:
     world = World(config=config(*CHAIN), vips={VIP: vip})
     world.actual[DISK] = world.actual[GUEST] = Level.ACTIVE  # something else started them at boot
-    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=None, booted=booted))
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=None, stored=None, booted=booted))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
@@ -433,7 +433,7 @@ def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(booted: bool, vi
 
 def test_a_boot_without_vips_has_nothing_to_go_by() -> None:
     world = World(config=config(resource("disk"), vips=()))
-    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=None, booted=True))
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=None, stored=None, booted=True))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is Phase.UNKNOWN
@@ -584,7 +584,7 @@ def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -
 def test_a_daemon_that_has_just_started_looks_before_it_acts() -> None:
     world = active(*CHAIN)
     world.start()
-    world.send(TruthTold(instance="VI_1", words=0, dbus=None, stored=VrrpState.MASTER))
+    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=None, stored=VrrpState.MASTER))
     assert not world.steps
     world.log.clear()
     world.settle()
@@ -644,3 +644,13 @@ def test_drift_that_is_found_while_others_are_looked_at_is_no_failure() -> None:
     world.settle()
     assert world.instance.phase is Phase.STANDBY
     assert [effect.matter for effect in world.log if isinstance(effect, Alarm)] == [Matter.DRIFT]
+
+
+def test_an_answer_asked_for_an_instance_of_the_same_name_is_void() -> None:
+    """It was taken out of the configuration and put back: nothing that is on its way for the one is for the other."""
+    world = World(config=config(resource("disk"), vips=()))
+    (asked, *_) = world.questions
+    world.reload(Config(instances={}))
+    world.reload(config(resource("disk"), vips=()))
+    world.send(TruthTold(instance="VI_1", words=asked.words, dbus=VrrpState.MASTER, stored=None))
+    assert world.instance.vrrp is None
