@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from failoverd.core import strays
+from failoverd.core import outcomes, strays
 from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Vip
 from failoverd.core.settle import unconfirmed
 from failoverd.core.turn import Turn
@@ -65,5 +65,5 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
         deadline = turn.now + spec.vip_timeout
         taken = replace(old, spec=spec, next_check=next_check, vips=vips, resources=resources, vip_deadline=deadline)
         new = unconfirmed(taken)
-    looked = {name: turn.look(r) for name, r in new.resources.items()}
+    looked = {name: outcomes.overdue(turn, new, turn.look(r)) for name, r in new.resources.items()}
     return replace(new, resources=looked)

@@ -34,6 +34,7 @@ from failoverd.core.model import (
     Verb,
     VrrpState,
 )
+from failoverd.core.turn import LATE
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active, running, standby
 from tests.unit.core.world import VIP, World, config, resource
 
@@ -273,6 +274,17 @@ def test_a_step_outlives_its_resource_and_is_met_again() -> None:
     known = state.instances["VI_1"].resources["disk"].step
     assert known is not None
     assert known.id == step.step
+
+
+def test_a_step_that_is_met_again_too_late_is_overdue() -> None:
+    """Nobody waited for it while its resource was not configured."""
+    world, step = promoting()
+    whole = world.config
+    world.reload(config())
+    world.now += step.timeout + LATE
+    world.reload(whole)
+    assert world.instance.resources["disk"].overdue
+    assert world.instance.phase is Phase.FAILED
 
 
 def test_the_answer_to_a_look_before_a_reload_is_void() -> None:
