@@ -27,6 +27,9 @@ RESERVE = 5.0
 #: where there is a quorum a Primary that has died is found out by asking, long before DRBD itself misses it.
 AGAIN = 2.0
 
+#: Seconds of CLOCK_BOOTTIME until which what is not up may be about to come up: nothing at boot waits for it.
+BOOTED = 300.0
+
 #: Seconds for which DRBD's events are waited for to tell of a role that was changed, before DRBD is asked.
 TOLD = 0.5
 
@@ -175,6 +178,7 @@ class Drbd:
 
     async def _promote(self, began: float, until: float) -> None:
         """Until it is Primary, or must not be, or `until` (monotonic) has come and what is in the way did not pass."""
+        await self._come_up(until)
         rules: look.Rules | None = None
         denial: str | None = None
         while True:
@@ -197,6 +201,17 @@ class Drbd:
                 await asyncio.sleep(PAUSE)
                 passed = AGAIN if obstacle is None or obstacle.until is None else obstacle.until - memories.clock()
                 await asyncio.wait({change}, timeout=max(0.0, min(AGAIN, passed, until - time.monotonic())))
+
+    async def _come_up(self, until: float) -> None:
+        """Where the machine has just booted: until it is up, or `until` (monotonic)."""
+        while memories.clock() < BOOTED and time.monotonic() < until:
+            with follow.bell.listening(self.subject) as change:
+                try:
+                    await self._read()
+                except look.NotUp:
+                    await asyncio.wait({change}, timeout=max(0.0, min(AGAIN, until - time.monotonic())))
+                else:
+                    return
 
     def _given_up(self, view: Resource, obstacle: judge.Obstacle | None, denial: str | None) -> DriverError:
         """What is in the way of a promotion did not pass in time."""

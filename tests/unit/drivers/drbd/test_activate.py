@@ -162,6 +162,26 @@ async def test_refused_when_it_is_not_up(fake: FakeDrbd) -> None:
         await make().activate()
 
 
+async def test_what_is_not_up_yet_after_a_boot_is_awaited(fake: FakeDrbd, clock: Clock) -> None:
+    clock.now = acting.BOOTED - 100
+    fake.transcript(STATUS, NINE / "no-resource-up/left.cmd.drbdsetup-status-json-vpn.txt")
+    fake.transcript(PRIMARY_9, NINE / "primary-on-left/left.cmd.primary.txt")
+    activation = asyncio.ensure_future(make(replace(SPEC, timeout=600)).activate())
+    await until(lambda: len(fake.told) > 1)
+    assert not activation.done()
+    fake.state(NINE / "all-fine", "left")
+    await activation
+    assert actions(fake) == [PRIMARY_9]
+
+
+async def test_what_does_not_come_up_after_a_boot_is_refused_in_the_end(fake: FakeDrbd, clock: Clock) -> None:
+    clock.now = acting.BOOTED - 100
+    fake.transcript(STATUS, NINE / "no-resource-up/left.cmd.drbdsetup-status-json-vpn.txt")
+    with pytest.raises(Refused, match="vpn is not up here; drbdadm up vpn"):
+        await make().activate()
+    assert len(fake.told) > 1
+
+
 async def test_a_state_that_cannot_be_seen_is_no_refusal(fake: FakeDrbd) -> None:
     fake.script(STATUS, "exit 20")
     with pytest.raises(DriverError) as error:
