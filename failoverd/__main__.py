@@ -16,6 +16,7 @@ from failoverd.daemon import config
 from failoverd.daemon.config import ConfigError
 from failoverd.daemon.control import ControlError
 from failoverd.daemon.intake import IntakeError
+from failoverd.daemon.premises import PremisesError
 from failoverd.daemon.service import Service
 from failoverd.daemon.settings import Settings
 from failoverd.drivers import spawn
@@ -97,7 +98,7 @@ def main() -> int:
     try:
         settings.runtime_dir.mkdir(parents=True, exist_ok=True)
         asyncio.run(_serve(settings, configuration))
-    except (OSError, LockedError, ControlError, IntakeError) as error:
+    except (OSError, LockedError, ControlError, IntakeError, PremisesError) as error:
         _log.critical("failoverd cannot serve", reason=str(error))
         return os.EX_CANTCREAT
     finally:

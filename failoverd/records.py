@@ -95,13 +95,15 @@ class Records:
         troubles.end(_about(record))
 
     def look(self) -> None:
-        """Try again what could not be written, and was not to be kept as it was."""
+        """Write what could not be written, unless what was there was to stay; all of it, where it was removed."""
+        if self._kept and not self.directory.is_dir():
+            self.restore()
         for record, data in tuple(self._owed.items()):
             self._put(record, data, keep_old=False)
 
     def restore(self) -> None:
         """Write again all that this process recorded: the directory was removed."""
-        for record, data in tuple(self._kept.items()):
+        for record, data in (self._kept | self._owed).items():
             self._put(record, data, keep_old=False)
 
     def names(self, pattern: str) -> list[str]:

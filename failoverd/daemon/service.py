@@ -46,6 +46,7 @@ from failoverd.daemon.executor import Executor, drivers_of
 from failoverd.daemon.intake import Change, Intake, Told
 from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
+from failoverd.daemon.premises import Premises
 from failoverd.daemon.pulse import Pulse
 from failoverd.daemon.reboot import Reboot
 from failoverd.daemon.reloads import Reloads
@@ -86,6 +87,7 @@ class Service:
         self.executor = Executor(self.dispatch, self.store)
         self._admission = Admission((settings.runtime_dir / "spool", spare(settings.runtime_dir)))
         self._track = TrackFiles(settings.runtime_dir)
+        self._premises = Premises(settings.runtime_dir, records)
         self._reboot = Reboot()
         self._maybe_active: frozenset[tuple[str, str]] = frozenset()
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
@@ -95,8 +97,8 @@ class Service:
         self._read: set[str] = set()
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. LockedError, ControlError or IntakeError when it cannot be done."""
-        passed = systemd.sockets()
+        """Serve until SIGTERM or SIGINT. LockedError, ControlError, IntakeError or PremisesError: it cannot be done."""
+        passed = systemd.passed()
         answers = Answers(self)
         async with AsyncExitStack() as stack:
             records.take()
@@ -105,7 +107,7 @@ class Service:
                 self._settings.runtime_dir / "control.sock",
                 answers.reads,
                 answers.acts,
-                listening=passed.get("control.sock"),
+                listening=passed.sockets.get("control.sock"),
             )
             stack.push_async_callback(control.close)
             control.take()
@@ -129,7 +131,9 @@ class Service:
                 heard=self._keepalived.heard,
                 judging=self._keepalived.notice,
                 admits=self._admission.admits,
-                listener=passed.get("notify.sock"),
+                disturbed=self._look_at_premises,
+                listener=passed.sockets.get("notify.sock"),
+                held=passed.fifo,
             )
             first = frozenset(self._configuration.core.instances)
             self._bus = Bus(self._keepalived, self.intake.last)
@@ -151,6 +155,7 @@ class Service:
             self._apply(self._configuration)
             self.intake.start()
             stack.callback(self.intake.close)
+            self._premises.take()
             self._admission.begin(self._configuration.script_user)
             stack.callback(self._admission.close)
             self._vips.start()
@@ -167,6 +172,7 @@ class Service:
             control.serve()  # not before there is something to tell: with systemd's socket, people ask at any time
             await self._end.wait()
             await self._finish(pulse)
+        self._premises.confirm()
 
     async def _finish(self, pulse: Pulse) -> None:
         """End: what is on its way to standby gets there first."""
@@ -175,7 +181,7 @@ class Service:
         pulse.stopping()
         self._ending = True
         _log.info("stopping: demotions are finished, steps in flight awaited, all else stays as it is")
-        while self._demoting():
+        while self._demoting() and self._premises.lost is None:
             await self._moved.wait()
             self._moved.clear()
         self._stopped = True
@@ -320,7 +326,12 @@ class Service:
         for each in told:
             self._bus.spoke(each.name, group=each.kind == "GROUP")
 
+    def _look_at_premises(self) -> None:
+        if not self._premises.look():
+            self._end.set()
+
     def _look_around(self) -> None:
+        self._look_at_premises()
         self._keepalived.look()
         records.look()
         self.intake.look()

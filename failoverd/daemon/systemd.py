@@ -7,15 +7,20 @@ lock held.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 from failoverd.outbox import Outbox
+from failoverd.trouble import troubles
 from systemd import daemon
 
 #: The most messages that wait for systemd.
 LIMIT = 100
+
+_SOCKETS = "systemd's sockets"
 
 
 def tell(*, ready: bool = False, stopping: float | None = None, alive: bool = False, status: str | None = None) -> None:
@@ -58,17 +63,40 @@ def watchdog() -> float | None:
     return seconds if seconds > 0 else None
 
 
-def sockets() -> dict[str, socket.socket]:
-    """The listening sockets that systemd passed, by the name of their file (a socket unit names all alike).
+class Passed(NamedTuple):
+    """What systemd handed over: listening sockets by the name of their file, and a FIFO's descriptor, or None."""
 
-    A FIFO is among them only so that systemd keeps it open; the intake opens it by itself, as it does without systemd.
+    sockets: dict[str, socket.socket]
+    fifo: int | None
+
+
+def passed() -> Passed:
+    """What systemd handed over. A socket unit names all of it alike.
+
+    A socket whose file was removed is left out, since nobody reaches it: who needs it can make another.
     """
-    found: dict[str, socket.socket] = {}
+    sockets: dict[str, socket.socket] = {}
+    fifo = None
+    lost = []
     for descriptor in daemon.listen_fds():
         if daemon.is_fifo(descriptor):
-            os.close(descriptor)
+            fifo = descriptor
             continue
-        passed = socket.socket(fileno=descriptor)
-        passed.setblocking(False)
-        found[Path(passed.getsockname()).name] = passed
-    return found
+        found = socket.socket(fileno=descriptor)
+        found.setblocking(False)
+        path = Path(found.getsockname())
+        if reachable(path):
+            sockets[path.name] = found
+        else:
+            lost.append(str(path))
+            found.close()
+    if lost:
+        text = f"systemd's {' and '.join(lost)} were removed, and failoverd has made others"
+        troubles.begin(_SOCKETS, f"{text}: systemctl restart failoverd.socket, which restarts failoverd too")
+    return Passed(sockets, fifo)
+
+
+def reachable(path: Path) -> bool:
+    """Whether somebody listens for streams at `path`. Who does is not told of it: the wrong kind of socket asks."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(str(path)) == errno.EPROTOTYPE

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from failoverd.core.ordering import Verdict
 from failoverd.daemon.access import Peer, peer
-from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import Complaints, IntakeError
 from failoverd.daemon.intake.fifo import Fifo
 from failoverd.daemon.intake.judge import REASSERT, Change, Judge, Told
 from failoverd.daemon.intake.lastevents import LastEvents
+from failoverd.daemon.intake.lookout import Lookout
 from failoverd.daemon.intake.notify import NotifySocket
 from failoverd.daemon.intake.spool import Spools
 from failoverd.daemon.intake.strangers import Strangers
@@ -69,10 +69,11 @@ class _Pending(NamedTuple):
 class Intake:
     """The room where events come in. Made and used on the running loop.
 
-    `listener` is systemd's notify socket, None where there is none. `deliver` gets the changes of a turn, at most
-    one for each followed instance; `record` gets every event of a turn; `heard` is told of each hook that is there, its
-    instance and pid, before its event is judged; `judging` is called when something was read and before it is judged.
+    `deliver` gets the changes of a turn, at most one for each followed instance; `record` gets every event of a turn;
+    `heard` is told of each hook that is there, its instance and pid, before its event is judged; `judging` is called
+    when something was read and before it is judged, `disturbed` when something was removed from the runtime directory.
     None is called from within `start`. `admits`: whose hooks are heard.
+    `listener` is systemd's notify socket, `held` the descriptor of its FIFO; None where there is none.
     """
 
     def __init__(
@@ -84,9 +85,11 @@ class Intake:
         record: Callable[[list[Told]], None] = lambda _told: None,
         heard: Callable[[str, int], None] = lambda _name, _pid: None,
         judging: Callable[[], None] = lambda: None,
+        disturbed: Callable[[], None] = lambda: None,
         admits: Callable[[Peer], bool] = lambda _peer: True,
         followed: frozenset[str] = frozenset(),
         listener: socket.socket | None = None,
+        held: int | None = None,
     ) -> None:
         self._dir = runtime_dir
         self._deliver = deliver
@@ -98,8 +101,17 @@ class Intake:
         self._complaints = Complaints(time.monotonic)
         self._reassertions = Restraint(REASSERTIONS, self._hear_last)
         self._last = LastEvents(records, self._complaints)
-        self._fifo = Fifo(runtime_dir / "keepalived.fifo", self._complaints)
+        fifo = runtime_dir / "keepalived.fifo"
+        self._held = held
         self._spools = Spools(runtime_dir, self._complaints)
+        self._lookout = Lookout(
+            runtime_dir,
+            self._spools,
+            disturbed=disturbed,
+            restore=self._restore,
+            happened=self._look_into_spools,
+        )
+        self._fifo = Fifo(fifo, self._complaints, readable=self._turn)
         self._strangers = Strangers(self._complaints)
         self._notify = NotifySocket(
             runtime_dir / "notify.sock",
@@ -109,7 +121,7 @@ class Intake:
             strange=lambda who, line: self._strangers.turn_away(who, line, self.followed),
             complaints=self._complaints,
         )
-        self._inotify: inotify.Inotify | None = None
+        self._open = False
         self._looks = 0
         self._lost = False
         self._next_turn: asyncio.Handle | None = None
@@ -165,55 +177,46 @@ class Intake:
     def look(self) -> None:
         """Record what could not be recorded; the hooks that were not acknowledged for that have spooled it."""
         if not self._last.recorded and self._last.write(()):
-            self._rescan()
+            self._lookout.rescan()
 
     def start(self) -> None:
         """Open everything and take up what is left of an earlier daemon. IntakeError when it cannot be done."""
+        self._open = True
         try:
-            self._open()
+            self._open_all()
         except IntakeError:
             self.close()
             raise
-        self._loop.call_soon(self._rescan)
+        self._loop.call_soon(self._lookout.rescan)
 
     def close(self) -> None:
         """Let go of everything. Hooks that were not judged yet are not acknowledged, so they spool what they have."""
+        self._open = False
         self._notify.close()
         self._strangers.close()
         self._reassertions.close()
         if self._next_turn:
             self._next_turn.cancel()
-        for fd in (self._fifo.fd, self._inotify.fd if self._inotify else -1):
-            if fd >= 0:
-                self._loop.remove_reader(fd)
         self._fifo.close()
-        if self._inotify:
-            self._inotify.close()
-            self._inotify = None
+        self._lookout.close()
         pending, self._pending = self._pending, []
         for each in pending:
             each.settle(recorded=False)
         self._spools.close()
         self._last.write(self._judge.end().newest)
 
-    def _open(self) -> None:
+    def _open_all(self) -> None:
         try:
             self._dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
             raise IntakeError(self._dir, f"cannot be the runtime directory: {error.strerror}") from error
         for newest in self._last.restore():
             self._judge.ordering.restore(newest)
-        self._fifo.open()
         self._spools.open()
-        try:
-            self._inotify = inotify.Inotify()
-            # keepalived may put a FIFO of its own at the place of ours.
-            self._inotify.watch(self._dir, inotify.CREATE | inotify.DELETE | inotify.MOVED_FROM | inotify.MOVED_TO)
-        except OSError as error:
-            raise IntakeError(self._dir, f"cannot be watched: {error.strerror}") from error
+        self._lookout.open()
+        held, self._held = self._held, None
+        self._fifo.open(held)
         self._notify.open()
-        self._loop.add_reader(self._fifo.fd, self._turn)
-        self._loop.add_reader(self._inotify.fd, self._happened)
 
     # What wakes it up.
 
@@ -230,23 +233,8 @@ class Intake:
                 connection.close()
         self._turn()
 
-    def _happened(self) -> None:
-        seen = self._inotify.read() if self._inotify else []
-        if any(each.mask & (inotify.OVERFLOW | inotify.GONE) for each in seen):
-            self._rescan()
-            return
-        for each in seen:
-            self._spools.found(each.watch, each.name)
-        self._look_into_spools()
-
-    def _rescan(self) -> None:
-        if not self._inotify:
-            return
-        self._spools.scan(self._inotify)
-        self._look_into_spools()
-
     def _look_into_spools(self) -> None:
-        if not self._inotify:
+        if not self._open:
             return
         for spool, name, line in self._spools.take(FILES):
             handed = parse_hook(line)
@@ -259,6 +247,9 @@ class Intake:
         self._turn()
         if self._spools.waiting():
             self._loop.call_soon(self._look_into_spools)
+
+    def _restore(self) -> None:
+        self._fifo.restore()
 
     # One turn.
 
@@ -298,16 +289,10 @@ class Intake:
         self._turn()
 
     def _empty_fifo(self) -> bool:
-        empty = self._look_at_fifo()
-        if empty and self._fifo.replaced() and self._renew_fifo():
-            empty = self._look_at_fifo()
-        return empty
-
-    def _look_at_fifo(self) -> bool:
-        if self._fifo.full():
+        lines, empty, full = self._fifo.look()
+        if full:
             self._lost = True
             self._complaints.trouble("keepalived's FIFO was full: some of its lines may be lost")
-        lines, empty = self._fifo.read()
         # Taken after reading: what the FIFO has told happened no later than this.
         ticks = _ticks()
         wall = time.time()
@@ -324,16 +309,3 @@ class Intake:
         if empty:
             self._lost = False
         return empty
-
-    def _renew_fifo(self) -> bool:
-        fifo = Fifo(self._dir / "keepalived.fifo", self._complaints)
-        try:
-            fifo.open()
-        except IntakeError as error:
-            self._complaints.trouble("keepalived's FIFO was replaced", error=str(error))
-            return False
-        self._loop.remove_reader(self._fifo.fd)
-        self._fifo.close()
-        self._fifo = fifo
-        self._loop.add_reader(fifo.fd, self._turn)
-        return True

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # <sys/inotify.h>
+OPEN = 0x20
 MOVED_FROM = 0x40
 MOVED_TO = 0x80
 CREATE = 0x100
 DELETE = 0x200
 OVERFLOW = 0x4000
+MOVED = 0x800  # IN_MOVE_SELF: the watched directory itself is elsewhere
 GONE = 0x8000  # IN_IGNORED: the watched directory itself is no more
 _ONLYDIR = 0x0100_0000
 
@@ -41,10 +43,11 @@ class Inotify:
 
     def watch(self, directory: Path, mask: int) -> int:
         """Watch `directory` for `mask`; the number that its events will carry."""
-        watch = int(self._libc.inotify_add_watch(self.fd, os.fsencode(directory), mask | _ONLYDIR))
-        if watch < 0:
-            raise OSError(ctypes.get_errno(), "inotify_add_watch", str(directory))
-        return watch
+        return self._add(directory, mask | _ONLYDIR)
+
+    def watch_file(self, file: Path, mask: int) -> int:
+        """Watch `file` itself for `mask`; the number that its events will carry."""
+        return self._add(file, mask)
 
     def read(self) -> list[Seen]:
         """What happened since the last look; empty when nothing did."""
@@ -60,6 +63,12 @@ class Inotify:
             seen.append(Seen(watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))))
             at += length
         return seen
+
+    def _add(self, path: Path, mask: int) -> int:
+        watch = int(self._libc.inotify_add_watch(self.fd, os.fsencode(path), mask))
+        if watch < 0:
+            raise OSError(ctypes.get_errno(), "inotify_add_watch", str(path))
+        return watch
 
     def close(self) -> None:
         """Stop watching."""

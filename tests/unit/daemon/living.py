@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[3]
 HOOK = ROOT / "hooks" / "notify"
@@ -50,7 +50,7 @@ class Living:
         self.process: subprocess.Popen[bytes] | None = None
         self.tables: list[str] = []
         #: What systemd hands over.
-        self.listening: list[socket.socket] = []
+        self.listening: list[socket.socket | IO[bytes]] = []
         self.environment: dict[str, str] = {}
         #: Seconds since the boot, as the daemon is to see it when it starts; None: as it is.
         self.uptime: float | None = None

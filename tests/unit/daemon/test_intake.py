@@ -20,7 +20,7 @@ from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Verdict
 from failoverd.daemon import intake as intake_module
 from failoverd.daemon.access import Peer
-from failoverd.daemon.intake import Change, Intake, IntakeError, Told, notify, spool, strangers
+from failoverd.daemon.intake import Change, Intake, IntakeError, Told, fifo, notify, spool, strangers
 from failoverd.daemon.intake.fifo import LOOK
 from failoverd.daemon.intake.spool import spare
 from failoverd.records import Records
@@ -48,7 +48,7 @@ class Node:
         self.heard = asyncio.Event()
         self.intake: Intake | None = None
 
-    def start(self, listener: socket.socket | None = None) -> Intake:
+    def start(self, listener: socket.socket | None = None, held: int | None = None) -> Intake:
         self.intake = Intake(
             self.runtime,
             Records(self.runtime),
@@ -57,6 +57,7 @@ class Node:
             record=self.record,
             followed=FOLLOWED,
             listener=listener,
+            held=held,
         )
         self.intake.start()
         return self.intake
@@ -527,6 +528,39 @@ async def test_keepalived_s_own_fifo_is_found(running: Node) -> None:
     running.fifo('INSTANCE "VI_1" FAULT 100\n')
     await running.until_told(3)
     assert running.states()[-1] is FAULT
+
+
+async def test_a_fifo_that_was_removed_is_read_until_the_new_one_speaks(
+    running: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles = Troubles()
+    monkeypatch.setattr(fifo, "troubles", troubles)
+    with open_fifo(running.runtime) as keepalived:
+        (running.runtime / "keepalived.fifo").unlink()
+        await eventually((running.runtime / "keepalived.fifo").exists)
+        os.write(keepalived, b'INSTANCE "VI_1" MASTER 100\n')
+        await running.until_told(1)
+        (trouble,) = troubles.standing
+        assert trouble.text.endswith("systemctl reload keepalived")
+        running.fifo('INSTANCE "VI_1" BACKUP 100\n')
+        await running.until_told(2)
+        assert troubles.standing == ()
+    assert running.states() == [MASTER, BACKUP]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_the_fifo_that_systemd_holds_is_read(node: Node, *, removed: bool) -> None:
+    node.runtime.mkdir()
+    os.mkfifo(node.runtime / "keepalived.fifo")
+    with open_fifo(node.runtime) as keepalived:
+        os.write(keepalived, b'INSTANCE "VI_1" MASTER 100\n')
+        if removed:
+            (node.runtime / "keepalived.fifo").unlink()
+        node.start(held=os.dup(keepalived))
+        await node.until_told(1)
+        node.fifo('INSTANCE "VI_1" BACKUP 100\n')
+        await node.until_told(2)
+    assert node.states() == [MASTER, BACKUP]
 
 
 async def test_a_fifo_replaced_by_a_file_is_lived_with(running: Node) -> None:

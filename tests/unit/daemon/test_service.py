@@ -254,8 +254,9 @@ def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:
 def test_who_asks_while_it_starts_is_answered_when_it_has_started(chain: Living) -> None:
     chain.run_dir.mkdir()
     with contextlib.ExitStack() as stack:
-        chain.listening = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
-        for made, name in zip(chain.listening, ("notify.sock", "control.sock"), strict=True):
+        listening = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        chain.listening = [*listening]
+        for made, name in zip(listening, ("notify.sock", "control.sock"), strict=True):
             made.bind(str(chain.run_dir / name))
             made.listen()
         asking = stack.enter_context(socket.socket(socket.AF_UNIX))

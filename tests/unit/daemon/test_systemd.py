@@ -107,7 +107,8 @@ async def test_the_loop_feeds_the_watchdog_and_looks(manager: socket.socket, mon
 PASSED = """
 import os
 from failoverd.daemon import systemd
-print(sorted((name, s.getblocking()) for name, s in systemd.sockets().items()))
+passed = systemd.passed()
+print(sorted((name, s.getblocking()) for name, s in passed.sockets.items()), passed.fifo)
 """
 
 
@@ -133,6 +134,6 @@ def test_passed_sockets_are_told_apart_by_their_files(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert ended.stdout == "[('control.sock', False), ('notify.sock', False)]\n", ended.stderr
+    assert ended.stdout == "[('control.sock', False), ('notify.sock', False)] 5\n", ended.stderr
     for made in listening:
         made.close()
