@@ -64,9 +64,14 @@ def program(pid: int) -> str:
     try:
         return os.path.basename(os.readlink(f"{PROC}/{pid}/exe")).removesuffix(_DELETED)  # noqa: PTH115, PTH119 - 5 times as fast
     except PermissionError:
-        return _comm(pid).decode(errors="replace").rstrip("\n")
+        return name(pid)
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def name(pid: int) -> str:
+    """What the process calls itself; a script has its own name. Empty when it has ended."""
+    return _comm(pid).decode(errors="replace").rstrip("\n")
 
 
 def look(pid: int) -> Process | None:
@@ -127,6 +132,22 @@ def ancestors(pid: int) -> Iterator[int]:
 
 def writes(pid: int, file: Path) -> bool:
     """Whether the process has `file` open for writing. False also where we may not see it."""
+    return any(mode != os.O_RDONLY for mode in _modes(pid, file))
+
+
+def writers(file: Path) -> list[int]:
+    """All others that have `file` open for writing."""
+    return [pid for pid in everyone() if pid != os.getpid() and writes(pid, file)]
+
+
+def readers(file: Path) -> list[int]:
+    """All others that have `file` open for reading."""
+    others = (pid for pid in everyone() if pid != os.getpid())
+    return [pid for pid in others if any(mode != os.O_WRONLY for mode in _modes(pid, file))]
+
+
+def _modes(pid: int, file: Path) -> Iterator[int]:
+    """How the process has `file` open, each time that it has."""
     with suppress(OSError):
         wanted = file.stat()
         for number in os.listdir(f"{PROC}/{pid}/fd"):  # noqa: PTH208
@@ -135,14 +156,7 @@ def writes(pid: int, file: Path) -> bool:
                 # By name first: to look at a file that somebody has open may take for ever.
                 if os.path.basename(os.readlink(link)) == file.name and os.path.samestat(os.stat(link), wanted):  # noqa: PTH115, PTH116, PTH119
                     info = (PROC / str(pid) / "fdinfo" / number).read_text(encoding="ascii")
-                    if int(info.partition("flags:")[2].split()[0], 8) & os.O_ACCMODE != os.O_RDONLY:
-                        return True
-    return False
-
-
-def writers(file: Path) -> list[int]:
-    """All others that have `file` open for writing."""
-    return [pid for pid in everyone() if pid != os.getpid() and writes(pid, file)]
+                    yield int(info.partition("flags:")[2].split()[0], 8) & os.O_ACCMODE
 
 
 def has_raw_socket(pid: int, protocol: int) -> bool:

@@ -132,6 +132,7 @@ class Service:
                 judging=self._keepalived.notice,
                 admits=self._admission.admits,
                 disturbed=self._look_at_premises,
+                keepaliveds=lambda: self._keepalived.pids,
                 listener=passed.sockets.get("notify.sock"),
                 held=passed.fifo,
             )

@@ -115,3 +115,20 @@ def test_who_has_a_raw_socket(family: socket.AddressFamily) -> None:
         assert processes.has_raw_socket(os.getpid(), 253)
         assert not processes.has_raw_socket(os.getpid(), 254)
         assert not processes.has_raw_socket(os.getppid(), 253)
+
+
+@pytest.mark.parametrize(
+    ("mode", "writes", "reads"), [(os.O_RDONLY, False, True), (os.O_WRONLY, True, False), (os.O_RDWR, True, True)]
+)
+def test_who_writes_a_file_and_who_reads_it(tmp_path: Path, mode: int, writes: bool, reads: bool) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    descriptor = os.open(file, mode)
+    with subprocess.Popen(["sleep", "60"], pass_fds=[descriptor]) as other:
+        os.close(descriptor)
+        try:
+            wait_for("it is a sleep", lambda: processes.program(other.pid) == "sleep", within=20)
+            assert (other.pid in processes.writers(file), other.pid in processes.readers(file)) == (writes, reads)
+            assert processes.name(other.pid) == "sleep"
+        finally:
+            other.kill()

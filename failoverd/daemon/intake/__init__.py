@@ -22,6 +22,7 @@ from failoverd.daemon.intake.judge import REASSERT, Change, Judge, Told
 from failoverd.daemon.intake.lastevents import LastEvents
 from failoverd.daemon.intake.lookout import Lookout
 from failoverd.daemon.intake.notify import NotifySocket
+from failoverd.daemon.intake.readers import Readers
 from failoverd.daemon.intake.spool import Spools
 from failoverd.daemon.intake.strangers import Strangers
 from failoverd.daemon.intake.wire import Handed, Said, of_lvs, parse_fifo, parse_hook
@@ -29,7 +30,7 @@ from failoverd.daemon.restraint import Restraint
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from failoverd.core.model import VrrpState
@@ -72,7 +73,7 @@ class Intake:
     `deliver` gets the changes of a turn, at most one for each followed instance; `record` gets every event of a turn;
     `heard` is told of each hook that is there, its instance and pid, before its event is judged; `judging` is called
     when something was read and before it is judged, `disturbed` when something was removed from the runtime directory.
-    None is called from within `start`. `admits`: whose hooks are heard.
+    None is called from within `start`. `admits`: whose hooks are heard; `keepaliveds`: which pids are keepalived's.
     `listener` is systemd's notify socket, `held` the descriptor of its FIFO; None where there is none.
     """
 
@@ -86,6 +87,7 @@ class Intake:
         heard: Callable[[str, int], None] = lambda _name, _pid: None,
         judging: Callable[[], None] = lambda: None,
         disturbed: Callable[[], None] = lambda: None,
+        keepaliveds: Callable[[], Collection[int]] = tuple,
         admits: Callable[[Peer], bool] = lambda _peer: True,
         followed: frozenset[str] = frozenset(),
         listener: socket.socket | None = None,
@@ -103,15 +105,17 @@ class Intake:
         self._last = LastEvents(records, self._complaints)
         fifo = runtime_dir / "keepalived.fifo"
         self._held = held
+        self._readers = Readers(fifo, self._complaints, keepaliveds)
         self._spools = Spools(runtime_dir, self._complaints)
         self._lookout = Lookout(
             runtime_dir,
             self._spools,
+            self._readers,
             disturbed=disturbed,
             restore=self._restore,
             happened=self._look_into_spools,
         )
-        self._fifo = Fifo(fifo, self._complaints, readable=self._turn)
+        self._fifo = Fifo(fifo, self._complaints, readable=self._turn, opened=self._lookout.watch_fifo)
         self._strangers = Strangers(self._complaints)
         self._notify = NotifySocket(
             runtime_dir / "notify.sock",
@@ -176,6 +180,7 @@ class Intake:
 
     def look(self) -> None:
         """Record what could not be recorded; the hooks that were not acknowledged for that have spooled it."""
+        self._readers.look_again()
         if not self._last.recorded and self._last.write(()):
             self._lookout.rescan()
 
@@ -197,6 +202,7 @@ class Intake:
         self._reassertions.close()
         if self._next_turn:
             self._next_turn.cancel()
+        self._readers.close()
         self._fifo.close()
         self._lookout.close()
         pending, self._pending = self._pending, []

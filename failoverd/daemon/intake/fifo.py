@@ -45,12 +45,15 @@ class Look(NamedTuple):
 
 
 class Fifo:
-    """The reading end. `readable` is called by the loop when there is something."""
+    """The reading end. `readable` is called by the loop when there is something, `opened` when it was made anew."""
 
-    def __init__(self, path: Path, complaints: Complaints, *, readable: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, complaints: Complaints, *, readable: Callable[[], None], opened: Callable[[], None]
+    ) -> None:
         self.path = path
         self._complaints = complaints
         self._readable = readable
+        self._opened = opened
         self._loop = asyncio.get_running_loop()
         self._pipes: list[_Pipe] = []
 
@@ -62,6 +65,7 @@ class Fifo:
         if held is not None:
             self._add(_Pipe(held))
         self._renew()
+        self._opened()
 
     def look(self) -> Look:
         """What is there, the oldest first."""
@@ -75,7 +79,8 @@ class Fifo:
     def restore(self) -> bool:
         """See that there is one at the path, and that it is read. False when something else is there."""
         try:
-            self._renew()
+            if self._renew():
+                self._opened()
         except IntakeError as error:
             self._complaints.trouble("keepalived's FIFO was replaced", error=str(error))
             return False
@@ -117,12 +122,13 @@ class Fifo:
             return False
         return not os.path.samestat(there, os.fstat(self._pipes[-1].fd))
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
         made = _Pipe(_open(self.path))
         if self._pipes and os.path.samestat(os.fstat(made.fd), os.fstat(self._pipes[-1].fd)):
             os.close(made.fd)
-        else:
-            self._add(made)
+            return False
+        self._add(made)
+        return True
 
     def _add(self, pipe: _Pipe) -> None:
         self._pipes.append(pipe)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from failoverd.daemon.intake.readers import Readers
     from failoverd.daemon.intake.spool import Spools
 
 #: What happened when something is gone from the runtime directory, or that itself.
@@ -24,7 +25,7 @@ AFTERWARDS = 0.2
 
 
 class Lookout:
-    """Tells the spools what concerns them.
+    """Tells the spools and the FIFO's readers what concerns them.
 
     `disturbed` is called when something was removed from `runtime_dir`, `restore` a little later, `happened` after
     anything at all.
@@ -34,6 +35,7 @@ class Lookout:
         self,
         runtime_dir: Path,
         spools: Spools,
+        readers: Readers,
         *,
         disturbed: Callable[[], None],
         restore: Callable[[], None],
@@ -41,6 +43,7 @@ class Lookout:
     ) -> None:
         self._dir = runtime_dir
         self._spools = spools
+        self._readers = readers
         self._disturbed = disturbed
         self._restore = restore
         self._later: asyncio.TimerHandle | None = None
@@ -58,6 +61,11 @@ class Lookout:
         except OSError as error:
             raise IntakeError(self._dir, f"cannot be watched: {error.strerror}") from error
         self._loop.add_reader(self._inotify.fd, self._happened)
+
+    def watch_fifo(self) -> None:
+        """The FIFO is another one now."""
+        if self._inotify:
+            self._readers.watch(self._inotify)
 
     def rescan(self) -> None:
         """Look for all that is there, whatever was told."""
@@ -78,6 +86,8 @@ class Lookout:
         seen = self._inotify.read() if self._inotify else []
         if any(each.watch == self._watch and each.mask & _REMOVED for each in seen):
             self._disturbed()
+        if any(each.watch == self._readers.watched and each.mask & inotify.OPEN for each in seen):
+            self._readers.suspect()
         if any(each.mask & _REMOVED for each in seen) and not self._later:
             self._later = self._loop.call_later(AFTERWARDS, self._afterwards)
         if any(each.mask & inotify.OVERFLOW for each in seen):

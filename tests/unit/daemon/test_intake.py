@@ -11,16 +11,17 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
 
+from failoverd import processes
 from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Verdict
 from failoverd.daemon import intake as intake_module
 from failoverd.daemon.access import Peer
-from failoverd.daemon.intake import Change, Intake, IntakeError, Told, fifo, notify, spool, strangers
+from failoverd.daemon.intake import Change, Intake, IntakeError, Told, fifo, notify, readers, spool, strangers
 from failoverd.daemon.intake.fifo import LOOK
 from failoverd.daemon.intake.spool import spare
 from failoverd.records import Records
@@ -48,7 +49,9 @@ class Node:
         self.heard = asyncio.Event()
         self.intake: Intake | None = None
 
-    def start(self, listener: socket.socket | None = None, held: int | None = None) -> Intake:
+    def start(
+        self, listener: socket.socket | None = None, held: int | None = None, keepaliveds: Collection[int] = ()
+    ) -> Intake:
         self.intake = Intake(
             self.runtime,
             Records(self.runtime),
@@ -58,6 +61,7 @@ class Node:
             followed=FOLLOWED,
             listener=listener,
             held=held,
+            keepaliveds=lambda: keepaliveds,
         )
         self.intake.start()
         return self.intake
@@ -561,6 +565,46 @@ async def test_the_fifo_that_systemd_holds_is_read(node: Node, *, removed: bool)
         node.fifo('INSTANCE "VI_1" BACKUP 100\n')
         await node.until_told(2)
     assert node.states() == [MASTER, BACKUP]
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+async def test_a_second_reader_is_named_until_it_is_gone(
+    node: Node, monkeypatch: pytest.MonkeyPatch, flags: int
+) -> None:
+    troubles = Troubles()
+    monkeypatch.setattr(readers, "troubles", troubles)
+    monkeypatch.setattr(readers, "SOON", 0.05)
+    code = "import os, sys; sys.stdin.read(os.open(sys.argv[1], int(sys.argv[2]) | os.O_NONBLOCK))"
+    argv = [sys.executable, "-c", code, str(node.runtime / "keepalived.fifo"), str(flags)]
+    node.start()
+    script = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.PIPE)
+    await eventually(lambda: bool(troubles.standing))
+    (trouble,) = troubles.standing
+    assert f"(pid {script.pid}) reads keepalived's FIFO too" in trouble.text
+    assert trouble.text.endswith(f"out of keepalived.conf, reload keepalived, and kill {script.pid}")
+    script.kill()
+    await script.wait()
+    assert node.intake
+    node.intake.look()
+    await eventually(lambda: troubles.standing == ())
+
+
+async def test_keepalived_is_no_second_reader(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles = Troubles()
+    looks: list[None] = []
+
+    def found(_fifo: Path) -> list[int]:
+        looks.append(None)
+        return [1, os.getpid()]
+
+    monkeypatch.setattr(readers, "troubles", troubles)
+    monkeypatch.setattr(readers, "SOON", 0.01)
+    monkeypatch.setattr(processes, "readers", found)
+    node.start(keepaliveds={os.getpid()})
+    await eventually(lambda: len(looks) >= 1)
+    node.fifo('INSTANCE "VI_1" MASTER 100\n')  # it is opened for that
+    await eventually(lambda: len(looks) >= 2)
+    assert troubles.standing == ()
 
 
 async def test_a_fifo_replaced_by_a_file_is_lived_with(running: Node) -> None:
