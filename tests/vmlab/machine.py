@@ -16,7 +16,7 @@ from tests.lab import wire
 from tests.lab.run import Run
 from tests.lab.waiting import NotInTimeError, wait_for
 
-from . import qemu
+from . import qemu, tsc
 
 #: Seconds for a boot: an emulated machine on a busy host.
 BOOT_SECONDS = 400.0
@@ -112,6 +112,7 @@ class Machine:
             _SAME_ADDRESSES,
             _TERSE,
             f"systemd.hostname={self.name}",
+            *([f"tsc_early_khz={frequency}"] if (frequency := tsc.kilohertz()) else []),
         ]
         words += [f"vmlab.eth{index}={address}" for index, address in enumerate(addresses)]
         argv = ["qemu-system-x86_64", *qemu.accelerator(self._image), "-nodefaults", "-no-user-config"]
