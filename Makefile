@@ -68,7 +68,7 @@ vmlab: .venv/made deb
 
 lab: .venv/made deb
 	sh tests/packages.sh vmlab
-	$(PYTEST) -x -rP --durations=0 --durations-min=5 -m guests tests/vmlab
+	$(PYTEST) -n 2 -x -rP --durations=0 --durations-min=5 -m guests tests/vmlab
 
 lab-bench: .venv/made deb
 	sh tests/packages.sh vmlab

@@ -18,7 +18,7 @@ from tests.lab.waiting import wait_for
 
 from . import hosting, qemu, template
 from .hosting import Guest
-from .hypervisors import SOON, Hypervisor, moment
+from .hypervisor import SOON, Hypervisor, moment
 from .lab import VmLab
 from .machine import Hardware, Machine
 

@@ -45,6 +45,11 @@ GUESTS = {
 }
 
 
+def promote(guest: Guest, generation: int) -> str:
+    """drbdsetup's words that make its disk Primary: DRBD 8 knows minors, and 9 resources."""
+    return f"primary {guest.minor if generation == 8 else guest.name}"
+
+
 def networks(node: str) -> dict[str, str]:
     """The node's networks, with its address in each: that of the VIP and the guests, and that of DRBD."""
     number = _NUMBER[node]

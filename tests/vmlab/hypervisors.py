@@ -1,33 +1,31 @@
 """Three hypervisors with what is around them: upstream's bird, and a client that hears what guests tell.
 
 `left`, `right` and `center` have Xen, DRBD, keepalived, bird, and failoverd from its package. They differ by their name
-and addresses only, since all begin as one machine that was configured before (template.py).
+and addresses only, since all begin as one machine that was configured before (template.py). A boot of all three takes
+minutes; so they are kept (kept.py) as they serve, once with `left` as MASTER and once with `right`, and most stories
+begin in the middle of that.
 """
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from failoverd.ctl import client
 from tests.lab import wire
-from tests.lab.profiles import HOSTING, UPSTREAM_ADDRESS
+from tests.lab.profiles import ACTIVE_METRIC, HOSTING, STANDBY_METRIC, UPSTREAM_ADDRESS
 from tests.lab.upstream import Upstream
 from tests.lab.waiting import wait_for
 
-from . import evidence, hosting, template
-from .hosting import INSTANCE, NODES
+from . import evidence, hosting, kept, template
+from .hosting import NODES
+from .hypervisor import SOON, Hypervisor, moment
 from .lab import VmLab
-from .machine import Hardware, Machine
-from .service import Service
+from .machine import BOOT_SECONDS, Hardware
 
-#: Seconds for what takes a moment on a real machine: three emulated ones share what there is.
-SOON = 240.0
 _POLL = 0.3
 _LISTENER = Path(__file__).with_name("listener.py")
 _MEMORY = 1024
@@ -36,82 +34,8 @@ _RECENT_SECONDS = 10.0
 _RECENT_BYTES = 100_000
 
 
-class Hypervisor(Service):
-    """One of the three."""
-
-    poll = 1.0  # an emulated Domain-0 answers in the time that it needs for what is waited for
-
-    @property
-    def name(self) -> str:
-        return self.machine.name
-
-    def status(self) -> dict[str, Any]:
-        """`failoverctl status --json`, at no cost to the machine."""
-        return self._ask("status")
-
-    def transitions(self) -> list[dict[str, Any]]:
-        """`failoverctl history --json`, newest first."""
-        return list(self._ask("history", n=1000)["transitions"])
-
-    def resource(self, name: str) -> dict[str, Any]:
-        """What `status` says of one resource."""
-        return dict(self.instance()["resources"][name])
-
-    def guests(self) -> set[str]:
-        """Those that are here, as `xl list` says."""
-        _, _domain_0, *lines = self.machine.run(["xl", "list"], within=SOON).stdout.splitlines()
-        return {line.split()[0] for line in lines}
-
-    def stop_keepalived(self) -> None:
-        """Give mastership away, by hand."""
-        self.machine.run(["systemctl", "stop", "keepalived.service"], within=SOON)
-
-    def start_keepalived(self) -> None:
-        self.machine.run(["systemctl", "start", "keepalived.service"], within=SOON)
-
-    def last_steps(self) -> list[dict[str, Any]]:
-        """The steps of the newest transition."""
-
-        def newest() -> list[dict[str, Any]]:
-            transition, *_ = self.transitions()
-            return self.steps_of(transition["id"])
-
-        return wait_for(f"{self.name} has its history at hand", newest, until=lambda _: True, within=SOON, poll=_POLL)
-
-    def steps_of(self, transition: int) -> list[dict[str, Any]]:
-        """The steps of one transition, in the order in which they ended."""
-        return list(self._ask("transition", id=transition)["steps"])
-
-    def reconfigure(self, text: str) -> None:
-        """Have failoverd take another failoverd.toml, which is known to be right: `systemctl reload` would check it."""
-        self.machine.write("/etc/failoverd/failoverd.toml", text)
-        self.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=HUP", "failoverd.service"], within=SOON)
-
-    def configure_guest(self, guest: str, *words: str) -> None:
-        """What its guest is told from its next start on (see site/guest-init)."""
-        self.machine.write(f"/etc/xen/{guest}.cfg", hosting.domain(hosting.GUESTS[guest], *words))
-
-    @contextmanager
-    def wrapped(self, tool: str, scripts: Mapping[str, str]) -> Iterator[None]:
-        """While it lasts, `tool` is a shell script instead where its words are among `scripts`; `$real` is the tool."""
-        wrapper, real = f"/usr/local/sbin/{tool}", f"/usr/sbin/{tool}"
-        cases = "\n".join(f'"{words}") {script} ;;' for words, script in scripts.items())
-        text = f'#!/bin/sh\nreal={real}\ncase "$*" in\n{cases}\nesac\nexec "$real" "$@"\n'
-        self.machine.write(wrapper, text, mode=0o755)
-        try:
-            yield
-        finally:
-            self.machine.run(["rm", wrapper])
-
-    def _ask(self, verb: str, **params: Any) -> dict[str, Any]:
-        try:
-            return client.ask(str(self.machine.control), verb, params, deadline=20.0)
-        except client.CtlError as error:  # also that its history could not be read in time
-            raise ConnectionError(f"{self.name}: {error.error}") from error
-
-
 class Hypervisors:
-    """The laboratory. All is off on entry."""
+    """The laboratory, empty on entry: a story either boots it (`boot`) or begins where all is well (`begin`)."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -124,22 +48,20 @@ class Hypervisors:
         """What was lost before was given up by an operator's word (seconds on CLOCK_MONOTONIC)."""
 
     def __enter__(self) -> Self:
-        guests = self.guests
-        with ExitStack() as stack:
-            model = stack.enter_context(VmLab({"left": template.hardware(guests)}))
-            model.boot()
-            self.generation = template.configure(model.machines["left"], guests)
-            model.machines["left"].shut_down()
-            self._lab = stack.enter_context(VmLab({name: _hardware(name, model.machines["left"]) for name in NODES}))
-            self.nodes = {name: Hypervisor(machine) for name, machine in self._lab.machines.items()}
-            self._surround(stack)
-            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
+
+    def _make(self, like: Mapping[str, Path]) -> None:
+        """Make the machines, which begin as others were kept, with all that is around them."""
+        with ExitStack() as stack:
+            self._lab = stack.enter_context(VmLab({name: _hardware(name, like[name]) for name in NODES}))
+            self.nodes = {name: Hypervisor(machine) for name, machine in self._lab.machines.items()}
+            self._surround(stack)
+            self._stack = stack.pop_all()
 
     def _surround(self, stack: ExitStack) -> None:
         run = self._lab.run
@@ -158,12 +80,17 @@ class Hypervisors:
         stack.callback(listener.kill)
 
     def boot(self, *names: str) -> None:
-        """Switch on those named, or all, and wait until they have booted."""
-        chosen = [self.nodes[name].machine for name in names or NODES]
-        for machine in chosen:
-            machine.start()
-        for machine in chosen:
-            machine.wait_until_booted()
+        """Switch on those named, or all, and wait until failoverd runs there; more may wait for a node that is off."""
+        if not self.nodes:
+            model, self.generation = template.made(self.guests)
+            self._make(dict.fromkeys(NODES, model))
+        chosen = [self.nodes[name] for name in names or NODES]
+        for node in chosen:
+            node.machine.start()
+        for node in chosen:
+            node.machine.wait_until_entered()
+        for node in chosen:
+            wait_for(f"{node.name}: failoverd answers", node.status, within=BOOT_SECONDS, poll=node.poll)
 
     def heard(self, since: float = 0.0) -> evidence.Evidence:
         """What was heard outside after `since` (seconds on CLOCK_MONOTONIC)."""
@@ -206,10 +133,6 @@ class Hypervisors:
             took = moment(step["ended"]) - moment(step["started"])
             lines.append(f"{took:7.2f} s  for: {step['verb']} {step['resource']}: {step['outcome']}")
         return "\n".join(lines)
-
-    def promoting(self, guest: str) -> tuple[str, ...]:
-        """drbdsetup's words that make the guest's disk Primary, as DRBD 8 and 9 want them."""
-        return (f"primary {hosting.GUESTS[guest].minor}", f"primary {guest}")
 
     # Where things are, as it was last heard
 
@@ -259,30 +182,66 @@ class Hypervisors:
 
         self.wait("all disks are replicated", replicated)
 
-    def begin(self, master: str | None = None) -> tuple[Hypervisor, Hypervisor]:
-        """All on and well, and `master` is MASTER (None: left or right, whichever it is); returns it and its heir."""
-        off = [name for name, node in self.nodes.items() if not node.machine.alive]
-        if off:
-            self.boot(*off)
-        if master is None:
-            master = "right" if self.vips() == ["right"] else "left"
-        for node in self.nodes.values():
-            if node.instance()["phase"] not in ("standby", "active") or node.instance()["released"]:
-                node.machine.run(["failoverctl", "reset", INSTANCE], check=False)
-        # One that is not needed would take its time, too, on a machine that is emulated.
-        lacking = {name for name, node in self.nodes.items() if node.status()["keepalived"] != "running"}
-        for name, node in self.nodes.items():
-            if name != master and not (self.vips() == [master] and self.nodes[master].instance()["phase"] == "active"):
-                node.stop_keepalived()
-                lacking.add(name)
-        if master in lacking:
-            self.nodes[master].start_keepalived()
-        self.wait_for_master(master)
-        for name in lacking - {master}:
-            self.nodes[name].start_keepalived()
-        self.wait_until_replicated()
-        self.wait("all guests tell numbers", self._guests_tell)
+    def begin(self, master: str = "left") -> tuple[Hypervisor, Hypervisor]:
+        """All on and well, `master` is MASTER, left or right; returns it and its heir."""
+        place = _serving(master)
+        with self.alone():
+            if not place.is_dir():
+                with Hypervisors() as others:
+                    others.boot()
+                    others.keep()
+        _, self.generation = template.made(self.guests)
+        self._make({name: place / name for name in NODES})
+        machines = [node.machine for node in self.nodes.values()]
+        for machine in machines:
+            machine.load()
+        for machine in machines:
+            machine.thaw()
+        for machine in machines:
+            machine.wait_until_entered()
+        self.wait_until_well(master)
         return self.nodes[master], self.nodes["right" if master == "left" else "left"]
+
+    @staticmethod
+    def alone() -> AbstractContextManager[None]:
+        """While it lasts, nobody else boots all of them to keep them."""
+        return kept.alone("serving")
+
+    def keep(self) -> None:
+        """Keep all as it is while left is MASTER, and while right is, for stories to begin, if that is not kept yet."""
+        if _serving("left").is_dir() and _serving("right").is_dir():
+            return
+        self.wait("somebody has the VIP", self.vips)
+        (master,) = self.vips()
+        heir = "right" if master == "left" else "left"
+        self._keep(master)
+        self.hand_over(self.nodes[master], self.nodes[heir])
+        self._keep(heir)
+
+    def _keep(self, master: str) -> None:
+        self.wait_until_well(master)
+        machines = {name: node.machine for name, node in self.nodes.items()}
+        if _serving(master).is_dir():
+            return
+        # What one sends that is stopped a moment later is lost to those that are, as any packet may be.
+        for machine in machines.values():
+            machine.freeze()
+        with kept.new(_serving(master)) as place:
+            for name, machine in machines.items():
+                machine.keep(place / name)
+        for machine in machines.values():
+            machine.thaw()
+        for machine in machines.values():
+            machine.wait_until_entered()
+
+    def wait_until_well(self, master: str) -> None:
+        """Wait until `master` has all, the others compete with it, and each guest is replicated and tells numbers."""
+        self.wait_for_master(master)
+        for name in self.nodes.keys() - {master}:
+            self.nodes[name].wait_for_phase("standby")
+        self.wait_until_replicated()
+        self.wait_for_metrics({name: ACTIVE_METRIC if name == master else STANDBY_METRIC for name in NODES})
+        self.wait("all guests tell numbers", self.guests_tell)
 
     def follow(self, guests: Collection[hosting.Guest]) -> None:
         """Have these guests follow the VIP, and no others; the MASTER can carry none of those."""
@@ -309,22 +268,22 @@ class Hypervisors:
         """The guests that the node may have."""
         return {guest.name for guest in self.guests if node in guest.nodes[self.generation]}
 
-    def _guests_tell(self) -> bool:
+    def guests_tell(self) -> bool:
+        """Whether each guest that runs has told a number within the last seconds."""
         told = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES).told
         guests = {guest for guests in self.domains().values() for guest in guests}
         return guests <= {each.guest for each in told if each.kind == "ack"}
 
 
-def moment(iso: str) -> float:
-    """A time that failoverd tells, as seconds since 1970."""
-    return datetime.fromisoformat(iso).timestamp()
+def _serving(master: str) -> Path:
+    return kept.place(f"{master}-serves")
 
 
-def _hardware(name: str, model: Machine) -> Hardware:
+def _hardware(name: str, like: Path) -> Hardware:
     return Hardware(
         networks=hosting.networks(name),
         disks=template.disks(hosting.GUESTS.values()),
         xen=True,
         memory=_MEMORY,
-        like=model.directory,
+        like=like,
     )

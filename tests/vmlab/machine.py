@@ -1,13 +1,15 @@
-"""A machine: a QEMU process, its disks, and a way in that does not depend on the networks it is tested on.
+"""A machine: a QEMU process, its disks, and a way in (door.py) that does not depend on the networks it is tested on.
 
-What is on its disks survives a reboot and a power cut, for as long as the laboratory stands. Commands go by ssh
-through a network card of their own, which QEMU itself connects; so a machine whose cables are cut can be asked still.
+What is on its disks survives a reboot and a power cut, for as long as the laboratory stands. One that runs can be kept
+as it is, memory and all, and others begin in the middle of what it did: they do not see that time has passed. Their
+clocks go on from there, and so does the clock of the board that they read at a boot.
 """
 
 import contextlib
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ from tests.lab.run import Run
 from tests.lab.waiting import NotInTimeError, wait_for
 
 from . import qemu, tsc
+from .door import Door
+from .monitor import Monitor
 
 #: Seconds for a boot: an emulated machine on a busy host.
 BOOT_SECONDS = 400.0
@@ -38,8 +42,7 @@ _QUICK = (
 _SAME_ADDRESSES = "norandmaps"
 # Each letter on the console of an emulated machine costs time: what fails is told.
 _TERSE = "systemd.show_status=error"
-# The socket of the connection that all commands share, and failoverd's, as it is reached through that.
-_DOOR, _CONTROL = "door", "control"
+_SYSTEM, _MEMORY, _MONITOR = "system", "memory", "monitor"
 # QEMU's user network, by its own defaults.
 _OWN_ADDRESS = "10.0.2.15/24"
 
@@ -56,7 +59,7 @@ class Hardware:
     """Empty disks by name, with their size in MiB: vdb, vdc and so on."""
     xen: bool = False
     like: Path | None = None
-    """The directory of a machine that is off, and stays so: the disks begin as that one's."""
+    """Where a machine was kept: the disks begin as that one's."""
 
 
 class Machine:
@@ -71,7 +74,10 @@ class Machine:
         self.directory = run.work / name
         self._fabric = run.netns("fabric")
         self._process: subprocess.Popen[bytes] | None = None
-        self._door: subprocess.Popen[bytes] | None = None
+        self._ssh_port = 2200 + number
+        self._door = Door(run, self.directory, self._ssh_port, image.key)
+        self._behind = 0.0
+        """Seconds that its clock is behind this host's."""
 
     # Power
 
@@ -85,9 +91,9 @@ class Machine:
         self.directory.mkdir()
         like = self._hardware.like
         if like is None:
-            qemu.make_overlay(self.directory / "system", self._image.disk)
+            qemu.make_overlay(self.directory / _SYSTEM, self._image.disk)
         else:
-            qemu.make_overlay(self.directory / "system", like / "system", "qcow2")
+            qemu.make_overlay(self.directory / _SYSTEM, like / _SYSTEM, "qcow2")
         for name, megabytes in self._hardware.disks.items():
             if like is not None:
                 shutil.copyfile(like / name, self.directory / name)
@@ -97,8 +103,8 @@ class Machine:
         for port, network in self._ports.items():
             wire.ip(f"tuntap add dev {port} mode tap", f"link set {port} master {network} up", netns=self._fabric)
 
-    def start(self) -> None:
-        """Switch it on, and return at once."""
+    def start(self, *more: str) -> None:
+        """Switch it on, and return at once; `more` are options of QEMU."""
         if self.alive:
             raise RuntimeError(f"{self.name} is on already")
         hardware = self._hardware
@@ -118,8 +124,9 @@ class Machine:
         argv = ["qemu-system-x86_64", *qemu.accelerator(self._image), "-nodefaults", "-no-user-config"]
         argv += ["-display", "none", "-m", str(hardware.memory), "-smp", str(hardware.processors)]
         argv += self._image.boot(" ".join(words), xen=hardware.xen)
-        argv += qemu.drives(self.directory / "system", [self.directory / name for name in hardware.disks])
-        argv += ["-device", "virtio-rng-pci"]
+        argv += qemu.drives(self.directory / _SYSTEM, [self.directory / name for name in hardware.disks])
+        argv += ["-device", "virtio-rng-pci", *qemu.clock(time.time() - self._behind), *more]
+        argv += ["-qmp", f"unix:{self.directory / _MONITOR},server=on,wait=off"]
         argv += ["-chardev", f"file,id=console,append=on,path={self._console}", "-serial", "chardev:console"]
         for index, port in enumerate(self._ports):
             argv += ["-netdev", f"tap,id=net{index},ifname={port},script=no,downscript=no"]
@@ -135,10 +142,21 @@ class Machine:
                 start_new_session=True,
             )
 
+    def wait_until_entered(self) -> None:
+        """Wait until it lets commands in."""
+
+        def enter() -> bool:
+            if not self.alive:
+                raise RuntimeError(f"{self.name} is off:\n{self.console()}")
+            self._door.knock()
+            return self._door.open
+
+        wait_for(f"{self.name} lets us in", enter, within=BOOT_SECONDS, poll=_POLL_SECONDS)
+
     def wait_until_booted(self) -> None:
         """Wait until it lets commands in and has started all that it wants."""
         try:
-            wait_for(f"{self.name} lets us in", self._enter, within=BOOT_SECONDS, poll=_POLL_SECONDS)
+            self.wait_until_entered()
             # `degraded` is an end of the boot as well.
             self.run(["systemctl", "is-system-running", "--wait"], check=False, within=BOOT_SECONDS)
         except (NotInTimeError, subprocess.TimeoutExpired) as error:
@@ -148,7 +166,7 @@ class Machine:
         """`systemctl reboot`, and wait until it has booted again."""
         before = self.boot_id()
         self.run(["systemctl", "reboot"], check=False)
-        wait_for(f"{self.name} is down", lambda: not self._inside(), within=BOOT_SECONDS, poll=_POLL_SECONDS)
+        wait_for(f"{self.name} is down", lambda: not self._door.open, within=BOOT_SECONDS, poll=_POLL_SECONDS)
         self.wait_until_booted()
         if self.boot_id() == before:
             raise RuntimeError(f"{self.name} did not reboot:\n{self.console()}")
@@ -161,11 +179,43 @@ class Machine:
 
     def cut_power(self) -> None:
         """Take the power away, in the middle of whatever it does."""
-        for process in (self._process, self._door):
-            if process is not None:
-                process.kill()
-                process.wait()
-        self._process = self._door = None
+        self._door.shut()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    # Kept, and begun again
+
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does; nothing in it sees that. The way in is closed."""
+        self._door.shut()
+        with Monitor(self.directory / _MONITOR) as monitor:
+            monitor.ask("stop")
+
+    def keep(self, directory: Path) -> None:
+        """Make `directory`, in which all is that a machine needs that begins like this one, which is off or frozen."""
+        directory.mkdir(parents=True)
+        if self.alive:
+            with Monitor(self.directory / _MONITOR) as monitor:
+                monitor.save(directory / _MEMORY)
+        for name in (_SYSTEM, *self._hardware.disks):
+            shutil.copyfile(self.directory / name, directory / name)
+
+    def load(self) -> None:
+        """Switch it on as the one that was kept, frozen as that was."""
+        assert self._hardware.like is not None
+        memory = self._hardware.like / _MEMORY
+        self._behind = time.time() - memory.stat().st_mtime
+        self.start("-incoming", f"exec:cat {memory}", "-S")
+        wait_for(f"{self.name} has a monitor", (self.directory / _MONITOR).exists, within=COMMAND_SECONDS)
+        with Monitor(self.directory / _MONITOR) as monitor:
+            monitor.wait_until_loaded()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        with Monitor(self.directory / _MONITOR) as monitor:
+            monitor.ask("cont")
 
     # Cables
 
@@ -191,7 +241,7 @@ class Machine:
         self, argv: Sequence[str], *, check: bool = True, within: float = COMMAND_SECONDS, given: bytes | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as root and capture what it prints; `given` is its input, `within` seconds."""
-        ssh = [*self._ssh(), "--", "root@127.0.0.1", shlex.join(argv)]
+        ssh = self._door.argv(shlex.join(argv))
         done = subprocess.run(ssh, input=given or b"", capture_output=True, check=False, timeout=within)
         said, complained = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
         if check and done.returncode != 0:
@@ -229,55 +279,9 @@ class Machine:
         return "\n".join(said.splitlines()[-_CONSOLE_LINES:])
 
     @property
-    def _ssh_port(self) -> int:
-        return 2200 + self._number
-
-    def _ssh(self) -> list[str]:
-        options = {
-            "BatchMode": "yes",
-            "ConnectTimeout": "3",
-            "ControlPath": str(self.directory / _DOOR),
-            "IdentityFile": str(self._image.key),
-            "LogLevel": "ERROR",
-            "ServerAliveCountMax": "12",
-            "ServerAliveInterval": "5",
-            "StrictHostKeyChecking": "no",
-            "UserKnownHostsFile": "/dev/null",
-        }
-        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        return wire.in_netns(self._fabric, ["ssh", "-F", "none", "-p", str(self._ssh_port), *words])
-
-    @property
     def control(self) -> Path:
         """failoverd's control socket, as it is reached from here, at no cost to the machine."""
-        self._open()
-        return self.directory / _CONTROL
-
-    def _forwarding(self) -> list[str]:
-        return ["-o", "StreamLocalBindUnlink=yes", "-L", f"{self.directory / _CONTROL}:/run/failoverd/control.sock"]
-
-    def _enter(self) -> bool:
-        """Open the connection that all commands share, or try to; True when it is there."""
-        if not self.alive:
-            raise RuntimeError(f"{self.name} is off:\n{self.console()}")
-        self._open()
-        return self._inside()
-
-    def _open(self) -> None:
-        if self._door is None or self._door.poll() is not None:
-            # One that was killed leaves it behind, and the next would do without.
-            (self.directory / _DOOR).unlink(missing_ok=True)
-            self._door = subprocess.Popen(
-                self._run.in_cgroup([*self._ssh(), *self._forwarding(), "-M", "-N", "root@127.0.0.1"]),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-
-    def _inside(self) -> bool:
-        check = [*self._ssh(), "-O", "check", "root@127.0.0.1"]
-        return subprocess.run(check, capture_output=True, check=False, timeout=COMMAND_SECONDS).returncode == 0
+        return self._door.control
 
 
 class CommandError(subprocess.SubprocessError):

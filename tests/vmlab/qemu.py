@@ -7,6 +7,7 @@ import functools
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -81,6 +82,12 @@ def make_overlay(path: Path, base: Path, kind: str = "raw") -> None:
     """Make a disk that begins as `base`, of this `kind`, and keeps what is written to it."""
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(base), str(path)]
     subprocess.run(argv, check=True, timeout=_COMMAND_SECONDS)
+
+
+def clock(now: float) -> list[str]:
+    """The options for the clock on the board: `now` in seconds since 1970; it stands while the machine is frozen."""
+    base = datetime.fromtimestamp(now, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return ["-rtc", f"base={base},clock=vm"]
 
 
 def drives(system: Path, data: Sequence[Path]) -> list[str]:

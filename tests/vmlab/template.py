@@ -1,4 +1,4 @@
-"""The machine that the three hypervisors begin as: configured once, switched off, and copied.
+"""The machine that the three hypervisors begin as: configured once, switched off, and kept.
 
 It is booted without Xen, which takes a quarter of the time. Its DRBD disks are copied with it, metadata included: so
 each node has the same data and knows it, and nothing has to be synchronised.
@@ -9,12 +9,14 @@ import tarfile
 from collections.abc import Collection
 from pathlib import Path
 
-from . import hosting
+from . import hosting, kept
 from .hosting import Guest
+from .lab import VmLab
 from .machine import Hardware, Machine
 from .service import package
 
 _MEGABYTES = 16
+_GENERATION = "generation"
 _SITE = Path(__file__).with_name("site")
 _SECONDS = 180.0
 _ENABLED = ("failoverd.service", "keepalived", "bird", "drbd", "vmlab-bridge", "vmlab-sampler")
@@ -52,6 +54,25 @@ def disks(guests: Collection[Guest]) -> dict[str, int]:
 def hardware(guests: Collection[Guest]) -> Hardware:
     """What it is made of."""
     return Hardware(networks=hosting.networks("left"), processors=2, disks=disks(guests))
+
+
+def made(guests: Collection[Guest]) -> tuple[Path, int]:
+    """Where the machine is kept that the three begin as, and the generation of DRBD; made at the first call."""
+    place = kept.place("model")
+    with kept.alone("model"):
+        if not place.is_dir():
+            _make(place, guests)
+    return place / "machine", int((place / _GENERATION).read_text(encoding="ascii"))
+
+
+def _make(place: Path, guests: Collection[Guest]) -> None:
+    with VmLab({"left": hardware(guests)}) as lab, kept.new(place) as new:
+        lab.boot()
+        machine = lab.machines["left"]
+        generation = configure(machine, guests)
+        machine.shut_down()
+        machine.keep(new / "machine")
+        (new / _GENERATION).write_text(f"{generation}\n", encoding="ascii")
 
 
 def configure(machine: Machine, guests: Collection[Guest]) -> int:

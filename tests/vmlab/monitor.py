@@ -1,0 +1,65 @@
+"""QEMU's monitor (QMP, qemu-qmp-ref(7)): to stop a machine in the middle of its work, and to write its memory down."""
+
+import json
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.lab.waiting import wait_for
+
+_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+
+
+class Monitor:
+    """The monitor of one QEMU, for one who talks to it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._endpoint.settimeout(_SECONDS)
+        self._endpoint.connect(str(path))
+        self._lines = self._endpoint.makefile("r", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        self._lines.readline()  # its greeting
+        self.ask("qmp_capabilities")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lines.close()
+        self._endpoint.close()
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """What it answers. RuntimeError when it refuses."""
+        self._endpoint.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        for line in self._lines:
+            said = json.loads(line)
+            if "error" in said:
+                raise RuntimeError(f"QEMU refuses {command}: {said['error']['desc']}")
+            if "return" in said:  # what is neither is an event
+                return dict(said["return"])
+        raise RuntimeError(f"QEMU ended at {command}")
+
+    def save(self, memory: Path) -> None:
+        """Write the memory of the machine, which has been stopped, into a file, and leave it stopped."""
+        self.ask("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        self.ask("migrate", uri=f"exec:cat >{memory}")
+        self._wait_for_memory()
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the memory of a machine, which begins with that of another, has been read."""
+        self._wait_for_memory()
+
+    def _wait_for_memory(self) -> None:
+        found = wait_for(
+            "the memory is written or read",
+            lambda: self.ask("query-migrate").get("status"),
+            until=lambda seen: seen in ("completed", "failed"),
+            within=_SECONDS,
+            poll=_POLL_SECONDS,
+        )
+        if found == "failed":
+            raise RuntimeError("QEMU could not write or read the memory")
