@@ -81,7 +81,8 @@ class _Bench:
         if ours:
             self._node.wait_for_phase("standby")
         else:
-            self._machine.write(_SCRIPT, _script(guests, serial=way == _WAYS[1]), mode=0o755)
+            script = _script(guests, self._generation, serial=way == _WAYS[1])
+            self._machine.write(_SCRIPT, script, mode=0o755)
         since = self._machine.sh(f"rm -f {_ENDED}; date +@%s.%N").strip()
         self._node.start_keepalived()
         ended = self._ended_by_failoverd() if ours else self._ended_by_script()
@@ -91,7 +92,7 @@ class _Bench:
         if ours:
             self._node.wait_for_phase("standby")
         else:
-            lines = (f"xl destroy {guest.name}; drbdsetup secondary {guest.minor}" for guest in guests)
+            lines = (f"xl destroy {guest.name}; drbdadm secondary {guest.name}" for guest in guests)
             self._machine.sh("\n".join(("set -e", *lines)), within=SOON)
         return seconds
 
@@ -115,9 +116,11 @@ class _Bench:
         return int(json.loads(line)["_SOURCE_REALTIME_TIMESTAMP"]) / 1e6
 
 
-def _script(guests: Collection[Guest], *, serial: bool) -> str:
+def _script(guests: Collection[Guest], generation: int, *, serial: bool) -> str:
     """What one would write for notify_master."""
-    chains = (f"drbdsetup primary {guest.minor} && xl create /etc/xen/{guest.name}.cfg" for guest in guests)
+    chains = (
+        f"drbdsetup {hosting.promote(guest, generation)} && xl create /etc/xen/{guest.name}.cfg" for guest in guests
+    )
     lines = chains if serial else (f"({chain}) &" for chain in chains)
     return "\n".join(("#!/bin/sh", *lines, "wait", f"date +%s.%N >{_ENDED}.new && mv {_ENDED}.new {_ENDED}", ""))
 
@@ -135,6 +138,10 @@ def main() -> None:
         with VmLab({"left": _hardware("left", model), "right": _hardware("right", model)}) as lab:
             lab.boot()
             left = lab.machines["left"]
+            if generation == 9:
+                template.make_disks(lab.machines, _GUESTS)
+                for machine in lab.machines.values():
+                    machine.run(["systemctl", "disable", "--quiet", "--now", "keepalived"])
             wait_for(
                 "all disks are replicated",
                 lambda: set(left.run(["drbdadm", "dstate", "all"]).stdout.split()),

@@ -71,7 +71,7 @@ def files(generation: int, guests: Collection[Guest] = tuple(GUESTS.values())) -
         "/etc/systemd/system/systemd-udev-trigger.service.d/vmlab.conf": _UDEV_TRIGGER,
     }
     for guest in guests:
-        found[f"/etc/drbd.d/{guest.name}.res"] = _drbd(guest, generation)
+        found[f"/etc/drbd.d/{guest.name}.res"] = drbd(guest, generation)
         found[f"/etc/xen/{guest.name}.cfg"] = domain(guest)
     return found
 
@@ -161,9 +161,11 @@ ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block -
 """
 
 
-def _drbd(guest: Guest, generation: int) -> str:
+def drbd(guest: Guest, generation: int, *, quorum: bool = True) -> str:
+    """A guest's resource; on three nodes DRBD 9 has a `quorum`, unless told otherwise."""
     nodes = guest.nodes[generation]
     nine = generation == 9
+    options = "quorum majority; on-no-quorum io-error;" if quorum and len(nodes) > 2 else "quorum off;"
     text = [
         f"resource {guest.name} {{",
         "    protocol C;",
@@ -172,7 +174,7 @@ def _drbd(guest: Guest, generation: int) -> str:
         "    meta-disk internal;",
     ]
     if nine:
-        text += [f"    options {{ auto-promote no; quorum {'majority' if len(nodes) > 2 else 'off'}; }}"]
+        text += [f"    options {{ auto-promote no; {options} }}"]
         text += [f"    connection-mesh {{ hosts {' '.join(nodes)}; }}"]
     for number, node in enumerate(nodes):
         identity = f"node-id {number}; " if nine else ""

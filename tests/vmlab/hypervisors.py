@@ -81,7 +81,8 @@ class Hypervisors:
 
     def boot(self, *names: str) -> None:
         """Switch on those named, or all, and wait until failoverd runs there; more may wait for a node that is off."""
-        if not self.nodes:
+        fresh = not self.nodes
+        if fresh:
             model, self.generation = template.made(self.guests)
             self._make(dict.fromkeys(NODES, model))
         chosen = [self.nodes[name] for name in names or NODES]
@@ -89,6 +90,8 @@ class Hypervisors:
             node.machine.start()
         for node in chosen:
             node.machine.wait_until_entered()
+        if fresh and self.generation == 9:
+            template.make_disks({node.name: node.machine for node in chosen}, self.guests)
         for node in chosen:
             wait_for(f"{node.name}: failoverd answers", node.status, within=BOOT_SECONDS, poll=node.poll)
 
@@ -255,6 +258,14 @@ class Hypervisors:
             within=SOON,
             poll=1.0,
         )
+
+    def lift_quorum(self, guest: str) -> None:
+        """Let DRBD 9 go on with the guest's disk on one node of three, as 8 does on one of two."""
+        if self.generation == 9:
+            for node in self.nodes.values():
+                resource = hosting.drbd(hosting.GUESTS[guest], 9, quorum=False)
+                node.machine.write(f"/etc/drbd.d/{guest}.res", resource)
+                node.machine.run(["drbdadm", "adjust", guest], within=SOON)
 
     def hand_over(self, here: Hypervisor, there: Hypervisor) -> None:
         """By hand, from the MASTER to its heir, until all is well again."""

@@ -10,11 +10,15 @@
 #
 # The directory is named after the contents of this script, so a change of it makes another one and a second run does
 # nothing. Needs root, for mmdebstrap's chroot. The machine's own apt state is left alone.
+#
+# VMLAB_MODULES, if it is set: a directory of kernel modules (*.ko) that are taken before Debian's own, for the kernel
+# of Debian's linux-image-amd64 of that suite. So is DRBD 9 tested, which Debian does not have (see CONTRIBUTING.md).
 set -eu
 suite=${1:-bookworm}
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/../../.cache/vmlab
-hash=$(sha256sum "$here/image.sh" | cut -c 1-12)
+modules=${VMLAB_MODULES:-}
+hash=$(cat "$here/image.sh" ${modules:+"$modules"/*.ko} | sha256sum | cut -c 1-12)
 
 case $suite in
 trixie) xen=4.20 ;;
@@ -131,6 +135,17 @@ unpacked() {
 }
 cloud=$(basename "$root"/lib/modules/*-cloud-amd64)
 stock=$(echo "$cloud" | sed 's/-cloud-/-/')
+if [ -n "$modules" ]; then
+    install -D -m 644 -t "$root/lib/modules/$stock/updates" "$modules"/*.ko
+    chroot "$root" depmod "$stock"
+    for module in "$modules"/*.ko; do
+        for_kernel=$(chroot "$root" modinfo -F vermagic "/lib/modules/$stock/updates/$(basename "$module")" | cut -d ' ' -f 1)
+        [ "$for_kernel" = "$stock" ] || {
+            echo "$module is for the kernel $for_kernel; the machines have $stock" >&2
+            exit 1
+        }
+    done
+fi
 cp "$root/boot/vmlinuz-$stock" "$new/vmlinuz"
 unpacked "$new/vmlinuz" '\xfd7zXZ\x00' xz -dc --single-stream >"$new/vmlinux"
 [ -s "$new/vmlinux" ]

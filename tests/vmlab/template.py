@@ -1,12 +1,13 @@
 """The machine that the three hypervisors begin as: configured once, switched off, and kept.
 
-It is booted without Xen, which takes a quarter of the time. Its DRBD disks are copied with it, metadata included: so
-each node has the same data and knows it, and nothing has to be synchronised.
+It is booted without Xen, which takes a quarter of the time. With DRBD 8 its disks are copied with it, metadata
+included: so each node has the same data and knows it, and nothing has to be synchronised. DRBD 9's metadata say which
+node they are of: there, they are made when all nodes run for the first time.
 """
 
 import io
 import tarfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from . import hosting, kept
@@ -19,7 +20,8 @@ _MEGABYTES = 16
 _GENERATION = "generation"
 _SITE = Path(__file__).with_name("site")
 _SECONDS = 180.0
-_ENABLED = ("failoverd.service", "keepalived", "bird", "drbd", "vmlab-bridge", "vmlab-sampler")
+_KEEPALIVED = "keepalived"
+_ENABLED = frozenset({"failoverd.service", _KEEPALIVED, "bird", "drbd", "vmlab-bridge", "vmlab-sampler"})
 
 _PACK_GUEST = """set -e
 cd /srv/guest
@@ -43,6 +45,18 @@ for resource; do
     drbdadm new-current-uuid --clear-bitmap $resource/0
     drbdadm down $resource
 done
+"""
+
+_MAKE_OWN_METADATA = """set -e
+modprobe drbd
+for resource in $(drbdadm sh-resources); do drbdadm create-md --force $resource; done
+drbdadm adjust all
+"""
+
+_BEGIN_WITH_ZEROS = """set -e
+drbdadm wait-connect "$1"
+# Nothing is out of sync: all disks are empty.
+drbdadm new-current-uuid --clear-bitmap "$1/0"
 """
 
 
@@ -90,9 +104,21 @@ def configure(machine: Machine, guests: Collection[Guest]) -> int:
     machine.run(["tar", "-C", "/", "-xf", "-"], given=_archive(files))
     for script in (_PACK_GUEST, "dpkg -i --force-confold /srv/failoverd.deb && rm /usr/sbin/policy-rc.d"):
         machine.sh(script, within=_SECONDS)
-    machine.run(["sh", "-c", _MAKE_DISKS, "sh", *(guest.name for guest in guests)], within=_SECONDS)
-    machine.sh(f"systemctl enable --quiet {' '.join(_ENABLED)}", within=_SECONDS)
+    if generation == 8:
+        machine.run(["sh", "-c", _MAKE_DISKS, "sh", *(guest.name for guest in guests)], within=_SECONDS)
+    enabled = _ENABLED if generation == 8 else _ENABLED - {_KEEPALIVED}
+    machine.sh(f"systemctl enable --quiet {' '.join(sorted(enabled))}", within=_SECONDS)
     return generation
+
+
+def make_disks(machines: Mapping[str, Machine], guests: Collection[Guest]) -> None:
+    """Make DRBD 9's disks on the machines, by their names, and let keepalived run there from now on."""
+    for machine in machines.values():
+        machine.sh(_MAKE_OWN_METADATA, within=_SECONDS)
+    for guest in guests:
+        machines[guest.nodes[9][0]].run(["sh", "-c", _BEGIN_WITH_ZEROS, "sh", guest.name], within=_SECONDS)
+    for machine in machines.values():
+        machine.run(["systemctl", "enable", "--quiet", "--now", _KEEPALIVED], within=_SECONDS)
 
 
 def _archive(files: dict[str, tuple[bytes, int]]) -> bytes:

@@ -205,6 +205,7 @@ def test_a_guest_that_crashes_for_ever_is_released(lab: Hypervisors) -> None:
 
 def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hypervisors) -> None:
     here, there = lab.begin("right")
+    lab.lift_quorum("vpn")
     lives = len(lab.heard().lives("web"))
     here.machine.unplug("replication")
     unplugged = time.monotonic()
@@ -247,6 +248,7 @@ def test_old_data_is_refused_in_those_words_until_an_operator_accepts_it(lab: Hy
 
 def test_the_third_node_serves_what_it_may_and_nothing_else_when_two_are_dead(lab: Hypervisors) -> None:
     lab.begin()
+    lab.lift_quorum("vpn")
     cut = time.monotonic()
     for name in ("left", "right"):
         lab.nodes[name].machine.cut_power()

@@ -32,17 +32,26 @@ def guests() -> list[str]:
 
 
 def devices() -> dict[str, list[str]] | None:
-    """Of each DRBD device, by minor: connection, role and disk state. None when DRBD is not there."""
+    """Of each DRBD device, by minor: connections, role and disk state. None when DRBD is not there."""
     try:
         page = Path("/proc/drbd").read_text(encoding="ascii")
     except OSError:
         return None
     if page.startswith("version: 8."):
-        return {minor: [cs, role, disk] for minor, cs, role, disk in _DEVICE.findall(page)}
-    done = subprocess.run(["drbdsetup", "status", "--json"], capture_output=True, text=True, check=False)
-    found: dict[str, list[str]] = {}
-    for resource in json.loads(done.stdout or "[]"):
-        connections = ",".join(each["connection-state"] for each in resource.get("connections", ()))
+        return of_page(page)
+    return of_status(subprocess.run(["drbdsetup", "status", "--json"], capture_output=True, check=False).stdout)
+
+
+def of_page(page: str) -> dict[str, list[str]]:
+    """The same, of DRBD 8's /proc/drbd."""
+    return {minor: [cs, role, disk] for minor, cs, role, disk in _DEVICE.findall(page)}
+
+
+def of_status(status: bytes) -> dict[str, list[str]]:
+    """The same, of what DRBD 9's drbdsetup says; nothing when it says nothing."""
+    found = {}
+    for resource in json.loads(status or b"[]"):
+        connections = ",".join(each["connection-state"] for each in resource["connections"])
         for device in resource["devices"]:
             found[str(device["minor"])] = [connections, resource["role"], device["disk-state"]]
     return found
