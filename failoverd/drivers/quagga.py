@@ -26,6 +26,7 @@ PATIENCE = 10.0
 _METRIC = {"minimum": 0, "maximum": 4294967295}
 _COSTLIEST = 65535
 _NO_INTERFACE = "No such interface name"
+_COST = re.compile(r"\bCost: (\d+)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,14 @@ def make(options: Options, spec: ResourceSpec) -> Driver:
     return Metric(place, options.active, options.standby, options.vty_socket)
 
 
+class Missing(LookupError):
+    """There is no such place. `rest`: of several, those that there are; None: there is none of them."""
+
+    def __init__(self, text: str, rest: Place | None = None) -> None:
+        super().__init__(text)
+        self.rest = rest
+
+
 class Place(Protocol):
     """Where a number is in FRR, perhaps more than once: which daemon, how it is read, and how it is set."""
 
@@ -102,7 +111,7 @@ class Place(Protocol):
     def find(self, text: str) -> dict[str, int | None]:
         """The number in each place, in the answers to `show`; None where none is set yet.
 
-        LookupError when there is no such place, DriverError when the answer is not understood.
+        Missing when there is no such place, DriverError when the answer is not understood.
         """
         ...
 
@@ -134,7 +143,7 @@ class Bgp:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DriverError(f"not understood: what vtysh says to `{self.show[0]}` ({error!r})") from error
         if not found:
-            raise LookupError(f"bgpd has no `route-map {self.name} permit {self.sequence}`")
+            raise Missing(f"bgpd has no `route-map {self.name} permit {self.sequence}`")
         return {f"{self.name} {self.sequence}": None if metric is None else int(metric[1])}
 
     @property
@@ -171,9 +180,15 @@ class Ospf:
         missing = [name for name, lines in found.items() if lines is None]
         if len(missing) != text.count(_NO_INTERFACE):
             raise DriverError(f"ospfd says nothing to `{self.show[self.interfaces.index(missing[0])]}`")
-        if missing:
-            raise LookupError(f"{', '.join(missing)}: {_NO_INTERFACE}")
-        return {name: _cost(name, lines[0]) for name, lines in found.items() if lines is not None}
+        costs = {name: _COST.search(lines[0]) for name, lines in found.items() if lines is not None}
+        there: dict[str, int | None] = {name: int(cost[1]) for name, cost in costs.items() if cost is not None}
+        if len(there) == len(self.interfaces):
+            return there
+        why = {name: _NO_INTERFACE if lines is None else command.last_line(lines[0]) for name, lines in found.items()}
+        raise Missing(
+            "; ".join(f"{name}: {why[name]}" for name in self.interfaces if name not in there),
+            rest=Ospf(tuple(there)) if there else None,
+        )
 
     def change(self, value: int) -> tuple[str, ...]:
         """The first change is told at once, further ones up to ten seconds later (MinLSInterval)."""
@@ -181,19 +196,16 @@ class Ospf:
         return ("configure terminal", *each, "end")
 
 
-def _cost(interface: str, lines: str) -> int:
-    cost = re.search(r"\bCost: (\d+)\b", lines)
-    if cost is None:
-        raise LookupError(f"{interface}: {command.last_line(lines)}")
-    return int(cost[1])
-
-
 class NotRunning(DriverError):
     """The daemon is not there, and so announces nothing."""
 
 
 class NoPlace(DriverError):
-    """FRR's configuration has no such route-map entry, or interface."""
+    """FRR's configuration has no such route-map entry, or interface. `rest`: as in Missing."""
+
+    def __init__(self, reason: str, rest: Place | None) -> None:
+        super().__init__(reason)
+        self.rest = rest
 
 
 class Metric:
@@ -228,11 +240,18 @@ class Metric:
         return None
 
     async def deactivate(self) -> str | None:
-        """Announce with the standby metric: also when the one in force cannot be seen, which may be the good one."""
+        """Announce with the standby metric, wherever there is a place for it.
+
+        Also when the one in force cannot be seen: it may be the good one.
+        """
         with contextlib.suppress(NotRunning):
             try:
                 found = await self._look()
-            except (NotRunning, NoPlace):
+            except NotRunning:
+                raise
+            except NoPlace as error:
+                if error.rest is not None:
+                    await self._ask(*error.rest.change(self._standby))
                 raise
             except DriverError:
                 found = {}
@@ -249,8 +268,9 @@ class Metric:
         """The numbers in force. It is always looked for first: vtysh would make a place that is not there."""
         try:
             return self._place.find(await self._ask(*self._place.show))
-        except LookupError as error:
-            raise NoPlace(f"{error}; correct it in FRR, or correct the resource's configuration") from error
+        except Missing as error:
+            text = f"{error}; correct it in FRR, or correct the resource's configuration"
+            raise NoPlace(text, error.rest) from error
 
     async def _set(self, value: int) -> None:
         await self._ask(*self._place.change(value))

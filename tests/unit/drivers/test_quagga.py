@@ -153,6 +153,15 @@ async def test_an_interface_without_ospf(frr: Path, name: str, why: str) -> None
         await driver.activate()
 
 
+@pytest.mark.parametrize("name", ["nosuch", "lo"])
+async def test_an_interface_without_ospf_leaves_no_other_with_the_good_metric(frr: Path, name: str) -> None:
+    alone = make(**OSPF, vty_socket=str(frr))
+    await alone.activate()
+    with pytest.raises(DriverError, match=f"{name}: "):
+        await make(**OSPF | {"interfaces": (name, "eth0")}, vty_socket=str(frr)).deactivate()
+    assert (await alone.observe()).level is Level.STANDBY
+
+
 async def test_a_dead_daemon_announces_nothing(tmp_path: Path) -> None:
     driver = make(**BGP, vty_socket=str(tmp_path))
     seen = await driver.observe()
