@@ -13,6 +13,7 @@ from pathlib import Path
 
 from failoverd import __version__, log
 from failoverd.daemon import config
+from failoverd.daemon.clock import Loop
 from failoverd.daemon.config import ConfigError
 from failoverd.daemon.control import ControlError
 from failoverd.daemon.intake import IntakeError
@@ -97,7 +98,8 @@ def main() -> int:
     )
     try:
         settings.runtime_dir.mkdir(parents=True, exist_ok=True)
-        asyncio.run(_serve(settings, configuration))
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(_serve(settings, configuration))
     except (OSError, LockedError, ControlError, IntakeError, PremisesError) as error:
         _log.critical("failoverd cannot serve", reason=str(error))
         return os.EX_CANTCREAT

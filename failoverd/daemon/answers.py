@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ class Answers:
         self.acts: Mapping[str, Handler] = {"reset": self._reset, "accept": self._accept}
 
     async def _status(self, _params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
-        offset = time.time() - time.monotonic()
+        offset = time.time() - asyncio.get_running_loop().time()
         told = status.status(
             self._service.state,
             node=self._service.node,

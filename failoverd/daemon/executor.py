@@ -78,7 +78,8 @@ class Executor:
         orphans: dict[tuple[str, str], Step] = {}
         for number, leftover in enumerate(leftovers.find(), state.next_step):
             mark = leftover.mark
-            deadline = max(leftover.deadline, time.monotonic()) + LATE
+            left = max(leftover.deadline - time.monotonic(), 0.0)
+            deadline = asyncio.get_running_loop().time() + left + LATE
             orphans[mark.instance, mark.resource] = Step(id=number, verb=mark.verb, deadline=deadline)
             self._start(self._adopted(leftover, number), self._steps)
         return replace(state, orphans=orphans, next_step=state.next_step + len(orphans))

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import itertools
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -223,7 +222,7 @@ class Service:
     def _advance(self, event: Event) -> None:
         before = self.state.instances
         try:
-            self.state, effects = machine.advance(self.state, event, time.monotonic())
+            self.state, effects = machine.advance(self.state, event, asyncio.get_running_loop().time())
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
@@ -361,7 +360,7 @@ class Service:
         """Take a configuration over; or raise, and leave everything as it was: what can fail is tried first."""
         core = configuration.core
         drivers, places = drivers_of(core), vip.places(core.instances.values())
-        machine.advance(self.state, Reloaded(config=core), time.monotonic())
+        machine.advance(self.state, Reloaded(config=core), asyncio.get_running_loop().time())
         self._configuration = configuration
         self.executor.configure(drivers)
         for name, instance in core.instances.items():

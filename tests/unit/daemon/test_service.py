@@ -576,6 +576,29 @@ def test_what_was_seen_with_other_options_is_not_believed(node: Living) -> None:
     wait_for("it is over", lambda: not node.status()["strays"])
 
 
+def test_a_daemon_that_was_stopped_calls_nobody_late_who_was_done(node: Living) -> None:
+    """Its step's deadline passed while it was stopped, and so did the tool: the result was there first."""
+    node.instance()
+    gate = node.things / "gate"
+    gate.touch()
+    node.resource("disk", takes=f"0; while test -e {gate}; do sleep 0.02; done", body='timeout = "2s"')
+    node.start()
+    node.hook("BACKUP")
+    node.until("standby")
+    node.hook("MASTER")
+    wait_for("the step runs", lambda: "+ activate disk" in node.journal())
+    assert node.process is not None
+    node.process.send_signal(signal.SIGSTOP)
+    gate.unlink()
+    wait_for("the tool is done", lambda: "- activate disk" in node.journal())
+    select.select([], [], [], 4)  # the deadline passes
+    node.process.send_signal(signal.SIGCONT)
+    node.until("active")
+    newest = wait_for("the history has it", lambda: (h := node.history()) and h[0]["outcome"] == "active" and h[0])
+    assert [step["outcome"] for step in newest["steps"]] == ["done"]
+    assert "the loop stood still" in node.log.read_text()
+
+
 def test_a_second_daemon_is_refused_in_words(chain: Living) -> None:
     chain.start()
     second = subprocess.run(chain.words(), capture_output=True, text=True, timeout=PATIENCE, check=False)
