@@ -121,6 +121,11 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """The daemon ends: nothing is activated any more, and mastership stays where it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
     """There is a new configuration."""
 
@@ -139,7 +144,7 @@ InstanceEvent = (
     | Stirred
     | Tick
 )
-Event = InstanceEvent | Acknowledged | Reloaded
+Event = InstanceEvent | Acknowledged | Stopping | Reloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ from failoverd.core.events import (
     ResourceObserved,
     StepEnded,
     Stirred,
+    Stopping,
     Tick,
     TruthTold,
     VipsSeen,
@@ -216,7 +217,9 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
 
 def _may_take_back(turn: Turn, instance: InstanceState) -> bool:
     """Its time has passed, the node is a sound standby, and no activation would be refused."""
-    if not instance.released or turn.now < planner.take_back_at(instance) or guards.deaf(instance) is not None:
+    if turn.state.stopping or guards.deaf(instance) is not None:
+        return False
+    if not instance.released or turn.now < planner.take_back_at(instance):
         return False
     sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in instance.resources.values())
     return sound and instance.transition is None
@@ -259,6 +262,9 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
             reload(turn, event.config)
         case Acknowledged():
             strays.forget(turn, event.instance)
+        case Stopping():
+            turn.state = replace(turn.state, stopping=True)
+            turn.touch()
         case Tick():
             pass
         case _:

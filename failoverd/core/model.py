@@ -396,7 +396,8 @@ class State:
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
     have ended. `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon,
     until the first configuration: `released`: instances whose mastership it gave away; `maybe_active`: resources that
-    it had seen active, or begun to activate, and not seen at standby since.
+    it had seen active, or begun to activate, and not seen at standby since. `stopping`: this one ends; what is on its
+    way to standby gets there, and all else stays as it is.
     """
 
     config: Config
@@ -407,4 +408,5 @@ class State:
     strays: Mapping[frozenset[str], Stray] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
     maybe_active: frozenset[tuple[str, str]] = frozenset()
+    stopping: bool = False
     agenda: Agenda = Agenda()

@@ -128,7 +128,7 @@ def _steer(turn: Turn, instance: InstanceState) -> tuple[InstanceState, _Course]
 
 def _give_away(turn: Turn, instance: InstanceState, course: _Course) -> InstanceState:
     """Where the VIPs did not come, or a resource has given up, that says so: another node shall try."""
-    if instance.released or instance.target is not Target.ACTIVE:
+    if turn.state.stopping or instance.released or instance.target is not Target.ACTIVE:
         return instance
     reasons = [
         f"{name}: {r.failure}"
@@ -231,7 +231,8 @@ def _held(instance: InstanceState, course: _Course) -> Phase:
 def _move(turn: Turn, instance: InstanceState, direction: Target) -> InstanceState:
     """Start the steps that may start, as far as the node has room, and ask for what is not confirmed."""
     resources = dict(instance.resources)
-    ready = planner.ready(resources, direction, turn.now)
+    stays = turn.state.stopping and direction is Target.ACTIVE
+    ready = [] if stays else planner.ready(resources, direction, turn.now)
     for name in ready[: turn.room]:
         resources[name] = turn.step(instance, resources[name], direction)
     for name, resource in resources.items():

@@ -87,8 +87,8 @@ def _put(turn: Turn, strays: Mapping[frozenset[str], Stray]) -> None:
     """What is held may have changed with them, for everybody."""
     fewer = set(turn.state.strays) - set(strays)
     turn.state = replace(turn.state, strays=strays)
-    for name in turn.state.instances if fewer else ():
-        turn.put(name, turn.take(name))
+    if fewer:
+        turn.touch()
 
 
 def _begin(turn: Turn, stray: Stray) -> Stray:

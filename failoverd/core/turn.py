@@ -66,6 +66,11 @@ class Turn:
         if instance.crowded:
             insort(self._waiting, agenda.urgency(instance))
 
+    def touch(self) -> None:
+        """What has happened may concern every instance."""
+        for name in self._instances:
+            self.put(name, self.take(name))
+
     def clear(self) -> Mapping[str, InstanceState]:
         """Begin without any instance; returns those that there were."""
         before = dict(self._instances)

@@ -29,13 +29,14 @@ from failoverd.core.events import (
     ResourceObserved,
     RunStep,
     StepEnded,
+    Stopping,
     Tick,
     TransitionEnded,
     TransitionStarted,
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target, Verb
+from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target
 from failoverd.daemon import boot, chronicle, config, reboot, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
@@ -179,6 +180,7 @@ class Service:
         self._keepalived.look()  # it may have ended just now, at a shutdown of the machine
         self.intake.close()
         pulse.stopping()
+        self.dispatch(Stopping())
         self._ending = True
         _log.info("stopping: demotions are finished, steps in flight awaited, all else stays as it is")
         while self._demoting() and self._premises.lost is None:
@@ -235,8 +237,6 @@ class Service:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case RunStep(verb=Verb.ACTIVATE) if self._ending:
-                pass
             case RunStep() | Observe():
                 self.executor.perform(effect)
             case FindTruth():

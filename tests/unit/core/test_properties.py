@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from failoverd.core.events import Acknowledged, Reasserted
+from failoverd.core.events import Acknowledged, Reasserted, Stopping
 from failoverd.core.model import (
     Config,
     InstanceSpec,
@@ -59,6 +59,7 @@ def configs(draw: st.DrawFn) -> Config:
 class Node(RuleBasedStateMachine):
     world: World
     whole: Config
+    stopped_with: dict[str, str]
 
     @initialize(config=configs(), dbus=st.booleans())
     def begin(self, config: Config, dbus: bool) -> None:
@@ -138,6 +139,17 @@ class Node(RuleBasedStateMachine):
     def daemon_is_killed_and_started(self) -> None:
         self.world.start()
 
+    @rule()
+    def daemon_is_told_to_stop(self) -> None:
+        self.stopped_with = {name: i.released for name, i in self.world.state.instances.items()}
+        self.world.send(Stopping())
+
+    @invariant()
+    def an_ending_daemon_leaves_mastership_where_it_is(self) -> None:
+        if self.world.state.stopping:
+            assert self.stopped_with == {name: i.released for name, i in self.world.state.instances.items()}
+
+    @precondition(lambda self: not self.world.state.stopping)
     @rule(data=st.data())
     def configuration_is_reloaded(self, data: st.DataObject) -> None:
         """Some resources of the first configuration, each with all that it needs; an instance may be left out."""
@@ -149,11 +161,13 @@ class Node(RuleBasedStateMachine):
                 instances[name] = replace(spec, resources=kept)
         self.world.reload(replace(self.whole, instances=instances))
 
+    @precondition(lambda self: not self.world.state.stopping)
     @rule()
     def everything_settles(self) -> None:
         self.world.settle()
         self.judge(self.world)
 
+    @precondition(lambda self: not self.world.state.stopping)
     @rule()
     def a_crash_ends_in_the_same_place(self) -> None:
         """I6: settle as if nothing happened, and settle after a crash: the same phase, and the same levels."""

@@ -224,6 +224,7 @@ class World:
             assert self.told[step.instance, other] is planner.GOAL[towards], f"I2: {step.resource} before {other}"
             assert (step.instance, other) not in self.steps, f"I2: {step.resource} while {other} moves"
         if step.verb is Verb.ACTIVATE:
+            assert not self.state.stopping, "an activation while the daemon ends"
             assert self.state.instances[step.instance].vrrp is VrrpState.MASTER, "I3: activation without MASTER"
             assert all(self.vips[v] for v in self.state.instances[step.instance].spec.vips), "a VIP is not here"
             assert self.keepalived.get(step.instance) in (None, Keepalived.RUNNING), "I3: activation without keepalived"
