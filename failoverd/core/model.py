@@ -379,7 +379,8 @@ class Agenda:
 
     `due`: when each of them wants a Tick, and `next`: when the first of them does; infinity: never. `running`: steps
     in flight whose end is expected. `waiting`: the `urgency` of the crowded instances, the most urgent first.
-    `phases`: how many instances are in each phase.
+    `phases`: how many instances are in each phase. `touched`: those that the last `advance` settled; no others differ
+    from what they were.
     """
 
     due: Mapping[str, float] = field(default_factory=dict)
@@ -387,6 +388,7 @@ class Agenda:
     running: int = 0
     waiting: tuple[tuple[bool, float, str], ...] = ()
     phases: Mapping[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
+    touched: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,7 @@ class Turn:
             running=self._running,
             waiting=tuple(self._waiting),
             phases=self._phases,
+            touched=tuple(self._causes),
         )
         return replace(self.state, agenda=known)
 

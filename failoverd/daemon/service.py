@@ -249,7 +249,7 @@ class Service:
 
     def _fulfil(self, before: Mapping[str, InstanceState]) -> None:
         """Make the world as the state wants it, whatever became of it before: what changed may want something else."""
-        changed = {name: i for name, i in self.state.instances.items() if i is not before.get(name)}
+        changed = {name: self.state.instances[name] for name in self.state.agenda.touched}
         for name, instance in changed.items():
             if instance.void:
                 self.intake.void(name)
@@ -257,17 +257,12 @@ class Service:
                 self._reboot.want(instance.unstoppable)
         if any(name not in before or i.released != before[name].released for name, i in changed.items()):
             self._tell_keepalived()
-        if any(r.spec.escalation is Escalation.REBOOT for i in changed.values() for r in i.resources.values()):
+        if any(name not in before or _feared(i) != _feared(before[name]) for name, i in changed.items()):
             self._remember_active()
 
     def _remember_active(self) -> None:
         """Of what is to be rebooted for: whether it may be active outlives the daemon."""
-        found = frozenset(
-            (name, r)
-            for name, instance in self.state.instances.items()
-            for r, resource in instance.resources.items()
-            if resource.maybe_active and resource.spec.escalation is Escalation.REBOOT
-        )
+        found = frozenset((name, r) for name, instance in self.state.instances.items() for r in _feared(instance))
         if found != self._maybe_active:
             self._maybe_active = found
             self._afterwards.append(partial(reboot.remember, found))
@@ -395,3 +390,12 @@ class Service:
     def node(self) -> str:
         """The name of this node."""
         return self._configuration.node
+
+
+def _feared(instance: InstanceState) -> frozenset[str]:
+    """What may be active, and is to be rebooted for where it cannot be stopped."""
+    return frozenset(
+        name
+        for name, resource in instance.resources.items()
+        if resource.maybe_active and resource.spec.escalation is Escalation.REBOOT
+    )

@@ -179,7 +179,10 @@ class World:
 
     def send(self, event: Event) -> list[Effect]:
         slow = machine.advance(concerning_everybody(self.state), event, self.now)
+        before = self.state.instances
         self.state, effects = machine.advance(self.state, event, self.now)
+        changed = {name for name, instance in self.state.instances.items() if instance is not before.get(name)}
+        assert changed == set(self.state.agenda.touched)
         assert (self.state, effects) == slow, "an instance was not settled that should have been"
         self.words |= {name: None for name, instance in self.state.instances.items() if instance.void}
         for name, instance in self.state.instances.items():
