@@ -10,15 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 from failoverd.outbox import Outbox
 from failoverd.trouble import troubles
 from systemd import daemon
-
-#: The most messages that wait for systemd.
-LIMIT = 100
 
 _SOCKETS = "systemd's sockets"
 
@@ -29,27 +27,36 @@ def tell(*, ready: bool = False, stopping: float | None = None, alive: bool = Fa
     `stopping`: it is, and needs up to so many seconds from now, whatever ``TimeoutStopSec=`` says. `alive`: feeds the
     watchdog.
     """
-    lines = []
-    if ready:
-        lines.append("READY=1")
-    if stopping is not None:
-        lines += ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(stopping * 1e6)}"]
-    if alive:
-        lines.append("WATCHDOG=1")
-    if status is not None:
-        lines.append(f"STATUS={status}")
-    if "NOTIFY_SOCKET" in os.environ:
-        _outbox.put("\n".join(lines))
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    with _lock:
+        if ready:
+            _untold["READY"] = "1"
+        if stopping is not None:
+            _untold["STOPPING"], _untold["EXTEND_TIMEOUT_USEC"] = "1", str(int(stopping * 1e6))
+        if alive:
+            _untold["WATCHDOG"] = "1"
+        if status is not None:
+            _untold["STATUS"] = status
+    _outbox.put(None)
 
 
-def _send(message: str) -> None:
+def _send(_: None) -> None:
     """What sd_notify(3) does. OSError: nobody listens there, which is no reason to stop."""
-    path = os.environ["NOTIFY_SOCKET"]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.sendto(message.encode(errors="backslashreplace"), f"\0{path[1:]}" if path.startswith("@") else path)
+    with _lock:
+        message = "\n".join(f"{key}={value}" for key, value in _untold.items())
+        _untold.clear()
+    if message:
+        path = os.environ["NOTIFY_SOCKET"]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(message.encode(errors="backslashreplace"), f"\0{path[1:]}" if path.startswith("@") else path)
 
 
-_outbox = Outbox("systemd", _send, LIMIT)
+_lock = threading.Lock()
+#: What systemd is to be told, the newest of each kind.
+_untold: dict[str, str] = {}
+#: One message is being sent, and whatever comes meanwhile goes into the next.
+_outbox = Outbox("systemd", _send, 2)
 
 
 def watchdog() -> float | None:
