@@ -208,7 +208,6 @@ class Machine:
         memory = self._hardware.like / _MEMORY
         self._behind = time.time() - memory.stat().st_mtime
         self.start("-incoming", f"exec:cat {memory}", "-S")
-        wait_for(f"{self.name} has a monitor", (self.directory / _MONITOR).exists, within=COMMAND_SECONDS)
         with Monitor(self.directory / _MONITOR) as monitor:
             monitor.wait_until_loaded()
 

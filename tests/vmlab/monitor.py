@@ -13,15 +13,17 @@ _POLL_SECONDS = 0.1
 
 
 class Monitor:
-    """The monitor of one QEMU, for one who talks to it at a time."""
+    """The monitor of one QEMU, for one who talks to it at a time; `path` is its socket."""
 
     def __init__(self, path: Path) -> None:
-        self._endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._endpoint.settimeout(_SECONDS)
-        self._endpoint.connect(str(path))
-        self._lines = self._endpoint.makefile("r", encoding="utf-8")
+        self._path = path
 
     def __enter__(self) -> Self:
+        self._endpoint = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._endpoint.settimeout(_SECONDS)
+        # A QEMU that has just been started makes it in a moment, and listens a moment later.
+        wait_for(f"there is {self._path}", self._connect, within=_SECONDS, poll=_POLL_SECONDS)
+        self._lines = self._endpoint.makefile("r", encoding="utf-8")
         self._lines.readline()  # its greeting
         self.ask("qmp_capabilities")
         return self
@@ -31,6 +33,10 @@ class Monitor:
     ) -> None:
         self._lines.close()
         self._endpoint.close()
+
+    def _connect(self) -> bool:
+        self._endpoint.connect(str(self._path))
+        return True
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """What it answers. RuntimeError when it refuses."""
