@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from failoverd.core.model import (
     Config,
@@ -57,9 +57,13 @@ class TruthTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VipsSeen:
-    """Netlink: each address is usable on its interface (True), is not (False), or could not be seen (None)."""
+    """Netlink: each address is usable on its interface (True), is not (False), or could not be seen (None).
+
+    `removers`: who has removed an address, where that is known and was not keepalived.
+    """
 
     present: Mapping[Vip, bool | None]
+    removers: Mapping[Vip, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

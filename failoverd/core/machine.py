@@ -71,7 +71,8 @@ _VOID = "the keepalived that spoke last is gone, and the next one has not spoken
 
 
 def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> InstanceState:
-    return _obey(turn, instance, event.state, f"keepalived said {event.state.value}")
+    after = f" after {instance.robbed}" if instance.robbed and event.state is not VrrpState.MASTER else ""
+    return _obey(turn, replace(instance, robbed=""), event.state, f"keepalived said {event.state.value}{after}")
 
 
 def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
@@ -148,6 +149,8 @@ def _see_vips(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceS
     instance = replace(instance, vips={**instance.vips, **moved})
     problem = guards.vip_problem(instance)
     turn.cause = _of_the_vips(moved)
+    if instance.vrrp is VrrpState.MASTER:
+        instance = replace(instance, robbed=_of_the_robbed(moved, event.removers))
     if agreed and problem is not None:
         instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
     return instance
@@ -165,6 +168,11 @@ def _of_the_vips(moved: Mapping[Vip, bool | None]) -> str:
     others = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
     where = {True: "came to", False: "left", None: "cannot be seen any more on"}[present]
     return f"{vip.address}{others} {where} {vip.interface}"
+
+
+def _of_the_robbed(moved: Mapping[Vip, bool | None], removers: Mapping[Vip, str]) -> str:
+    robbed = (vip for vip in moved if vip in removers)
+    return next((f"{vip.address} was removed from {vip.interface} by {removers[vip]}" for vip in robbed), "")
 
 
 def _see_vips_and_ask(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceState:

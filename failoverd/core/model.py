@@ -302,7 +302,8 @@ class InstanceState:
     done. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
     `released`: why mastership was given away, empty when it was not; `released_at`: when; `releases`: how often in a
     row. `crowded`: a step of it waits for others to end, because the node has no room for it. `doubt`: what
-    keepalived's own answer shows to be wrong in a configuration, empty when nothing.
+    keepalived's own answer shows to be wrong in a configuration, empty when nothing. `robbed`: which VIP somebody else
+    has removed since keepalived said MASTER, and who; empty when nobody did.
     """
 
     spec: InstanceSpec
@@ -327,6 +328,7 @@ class InstanceState:
     transition: int | None = None
     crowded: bool = False
     doubt: str = ""
+    robbed: str = ""
 
     @property
     def void(self) -> bool:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 #: RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
 _GROUPS = 0x1 | 0x10 | 0x100
-_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -42,6 +42,14 @@ class Address(NamedTuple):
     flags: int
 
 
+class Removal(NamedTuple):
+    """An address that was removed, as `Address` has it, and the port of who asked for that: 0 is the kernel itself."""
+
+    packed: bytes
+    interface: int
+    port: int
+
+
 def notifications() -> socket.socket:
     """A socket that becomes readable when a link or an address changes."""
     notified = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
@@ -49,14 +57,17 @@ def notifications() -> socket.socket:
     return notified
 
 
-def drain(notified: socket.socket) -> bool:
-    """Drop all notifications; what is in them does not matter. False: there were more than the socket could hold."""
+def drain(notified: socket.socket) -> tuple[bool, list[Removal]]:
+    """Take all notifications, of which removals alone matter. False: there were more than the socket could hold."""
     complete = True
+    removed: list[Removal] = []
     while True:
         try:
-            notified.recv(_LARGEST)
+            for kind, _, port, body in _messages(notified.recv(_LARGEST)):
+                if kind == _RTM_DELADDR and (address := _address(body)) is not None:
+                    removed.append(Removal(address.packed, address.interface, port))
         except BlockingIOError:
-            return complete
+            return complete, removed
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
@@ -78,7 +89,7 @@ def addresses(asked: socket.socket) -> list[Address]:
     found: list[Address] = []
     interrupted = False
     while True:
-        for kind, flags, body in _messages(asked.recv(_LARGEST)):
+        for kind, flags, _, body in _messages(asked.recv(_LARGEST)):
             interrupted = interrupted or bool(flags & _NLM_F_DUMP_INTR)
             if kind == _NLMSG_ERROR:
                 number = -int.from_bytes(body[:4], sys.byteorder, signed=True)
@@ -91,14 +102,14 @@ def addresses(asked: socket.socket) -> list[Address]:
                 return found
 
 
-def _messages(answer: bytes) -> Iterator[tuple[int, int, memoryview]]:
-    """Type, flags and body of each message in one answer."""
+def _messages(answer: bytes) -> Iterator[tuple[int, int, int, memoryview]]:
+    """Type, flags, port and body of each message in one answer."""
     rest = memoryview(answer)
     while rest:
-        length, kind, flags, _, _ = _HEADER.unpack_from(rest)
+        length, kind, flags, _, port = _HEADER.unpack_from(rest)
         if length < _HEADER.size:
             raise OSError(errno.EBADMSG, "netlink sent a message without a length")
-        yield kind, flags, rest[_HEADER.size : length]
+        yield kind, flags, port, rest[_HEADER.size : length]
         rest = rest[_aligned(length) :]
 
 

@@ -90,7 +90,7 @@ class Service:
         self._premises = Premises(settings.runtime_dir, records)
         self._reboot = Reboot()
         self._maybe_active: frozenset[tuple[str, str]] = frozenset()
-        self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present)))
+        self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present, removers=self._vips.removers)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
         self._spoken: set[str] = set()
         self._reloads = Reloads(lambda: config.load(settings.config, settings.node), self._reload)

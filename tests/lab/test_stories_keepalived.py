@@ -82,6 +82,23 @@ def test_keepalived_killed_with_its_vip_left_behind_is_no_longer_obeyed(hosting:
     hosting.wait_until_answered_by("left")
 
 
+def test_a_vip_that_another_program_removes_is_told_as_that(hosting: Lab) -> None:
+    left = hosting.left
+    left.run(["ip", "address", "delete", f"{VIP}/32", "dev", "eth0"])
+    hosting.wait_for(
+        "left has told of it",
+        lambda: [transition["cause"] for transition in told.history(left)],
+        until=lambda causes: any(f"BACKUP after {VIP}/32 was removed from eth0 by " in cause for cause in causes),
+        within=10,
+    )
+    # keepalived's own removal, at a planned move, is not told as one.
+    (master,) = hosting.wait_for("one has the VIP", hosting.vip_holders, until=lambda found: len(found) == 1, within=10)
+    hosting.wait_for_phase(master, "active")
+    hosting.nodes[master].systemctl("stop", "keepalived.service")
+    hosting.wait_for_phase(master, "standby")
+    assert "removed" not in told.history(hosting.nodes[master])[0]["cause"]
+
+
 def test_of_fifty_changes_in_seconds_the_last_one_wins(hosting: Lab) -> None:
     """Real ones: a file that keepalived tracks makes it FAULT; without the others it is MASTER again at once."""
     left = hosting.left

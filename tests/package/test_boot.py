@@ -4,6 +4,7 @@ This kernel has no DRBD: what Debian's units and scripts do around it is real, a
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.lab.waiting import wait_for
 
 from . import chroot
 from .chroot import Chroot
-from .conftest import Package
+from .conftest import ROOT, Package
 
 #: Every daemon that failoverd drives, and DRBD in both ways in which Debian starts it.
 ENABLED = (
@@ -136,6 +137,25 @@ def test_drbd_is_taken_down_when_failoverd_has_ended(alone: Chroot) -> None:
     wait_for("failoverd runs", lambda: state(alone, "failoverd"), until=lambda seen: seen == "active", within=WITHIN)
     alone.run("systemctl", "stop", "failoverd.socket", "failoverd.service", "drbd@web.service")
     assert alone.path("/root/failoverd-at-down").read_text() == "inactive\n"
+
+
+def test_networkd_leaves_the_vip_alone_as_the_manual_says(alone: Chroot) -> None:
+    manual = (ROOT / "docs/man/failoverd.8.scd").read_text()
+    (keep,) = re.findall(r"^```\n(\[Network\]\nKeep.*\n)```$", manual, re.MULTILINE)
+    file = alone.path("/etc/systemd/network/10-eth1.network")
+    file.write_text(f"[Match]\nName=eth1\n{keep}Address=192.0.2.12/24\n")
+    alone.run("systemctl", "restart", "systemd-networkd.service")
+    wait_for("networkd has set its address", lambda: "192.0.2.12/24" in addresses(alone), within=WITHIN)
+    alone.run("ip", "address", "add", "192.0.2.2/32", "dev", "eth1")
+    # What it had configured is removed, and so would be what it had not.
+    file.write_text(file.read_text().replace("192.0.2.12", "192.0.2.13"))
+    alone.run("networkctl", "reload")
+    wait_for("networkd has set the other one", lambda: "192.0.2.13/24" in addresses(alone), within=WITHIN)
+    assert "192.0.2.2/32" in addresses(alone)
+
+
+def addresses(machine: Chroot) -> str:
+    return machine.run("ip", "address", "show", "eth1")
 
 
 def wait_for_phase(machine: Chroot, phase: str) -> None:

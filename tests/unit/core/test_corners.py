@@ -48,6 +48,33 @@ def alarms(world: World) -> list[str]:
 # ---------------------------------------------------------------- keepalived's life
 
 
+def causes(world: World) -> list[str]:
+    return [e.cause for e in world.log if isinstance(e, TransitionStarted)]
+
+
+def test_that_somebody_else_removed_the_vip_is_why_keepalived_said_backup() -> None:
+    world = active(*CHAIN)
+    world.vips[VIP] = False
+    world.send(VipsSeen(present={VIP: False}, removers={VIP: "systemd-network (process 312)"}))
+    world.say(VrrpState.BACKUP)
+    assert causes(world)[-1] == (
+        f"keepalived said BACKUP after {VIP.address} was removed from {VIP.interface} by systemd-network (process 312)"
+    )
+    world.settle()
+    world.say(VrrpState.MASTER, vip=True)
+    world.settle()
+    world.say(VrrpState.BACKUP, vip=False)
+    assert causes(world)[-1] == "keepalived said BACKUP"
+
+
+def test_a_vip_that_came_back_was_not_why_keepalived_said_backup() -> None:
+    world = active(*CHAIN)
+    world.send(VipsSeen(present={VIP: False}, removers={VIP: "ip (process 312)"}))
+    world.send(VipsSeen(present={VIP: True}))
+    world.say(VrrpState.BACKUP, vip=False)
+    assert causes(world)[-1] == "keepalived said BACKUP"
+
+
 def test_the_last_event_of_a_dead_keepalived_is_no_word_of_the_next_one() -> None:
     world = active(*CHAIN)
     world.see_keepalived(Keepalived.GONE)

@@ -80,3 +80,19 @@ def test_an_error_is_said() -> None:
 def test_what_is_no_message_does_not_loop(broken: bytes) -> None:
     with pytest.raises((OSError, struct.error)):
         Kernel(broken).addresses()
+
+
+def removal(value: bytes, port: int) -> bytes:
+    """RTM_DELADDR, asked for by the owner of `port`."""
+    added = message((2, value))
+    return added[:4] + struct.pack("=H", 21) + added[6:12] + struct.pack("=L", port) + added[16:]
+
+
+def test_of_the_notifications_the_removals_are_kept() -> None:
+    here, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, kernel:
+        here.setblocking(False)
+        kernel.send(message((2, ONE)) + removal(ONE, 4711))
+        kernel.send(removal(TWO, 0))
+        removed = [netlink.Removal(ONE, 2, 4711), netlink.Removal(TWO, 2, 0)]
+        assert netlink.drain(here) == (True, removed)

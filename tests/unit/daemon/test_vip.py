@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -68,6 +69,33 @@ async def test_vips_are_seen_coming_and_going(watched: Watched) -> None:
     await watched.until(six=True)
     ip("addr", "del", "192.0.2.1/32", "dev", "eth0")
     await watched.until(four=False, six=True)
+
+
+async def test_who_has_removed_an_address_is_known(watched: Watched) -> None:
+    ip("addr", "add", "192.0.2.1/32", "dev", "eth0")
+    await watched.until(four=True)
+    assert watched.watch.removers == {}
+    with subprocess.Popen(["ip", "addr", "del", "192.0.2.1/32", "dev", "eth0"]) as removing:
+        pass
+    await watched.until(four=False)
+    assert watched.watch.removers[FOUR].endswith(f"(process {removing.pid})")
+
+
+async def test_the_kernel_removes_addresses_in_nobodys_name(watched: Watched) -> None:
+    ip("addr", "add", "192.0.2.1/32", "dev", "eth0")
+    await watched.until(four=True)
+    ip("link", "del", "eth0")
+    await watched.until(four=False)
+    assert watched.watch.removers == {}
+
+
+@pytest.mark.parametrize("port", [0, 2**32 - 4096])
+def test_a_port_that_tells_no_process(port: int) -> None:
+    assert vip_module._remover(port) == ""
+
+
+def test_a_port_has_the_number_of_its_process() -> None:
+    assert vip_module._remover(os.getpid() | 3 << 22).endswith(f" (process {os.getpid()})")
 
 
 async def test_a_tentative_address_is_not_usable_yet(watched: Watched) -> None:
