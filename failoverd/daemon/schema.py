@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import typing
@@ -41,6 +42,9 @@ def seconds(value: float | str) -> float:
     return float(value)
 
 
+_kinds = functools.cache(typing.get_type_hints)
+
+
 def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
     rules = dict(field.metadata["rules"])
     if rules.pop("unit", None) == "seconds":
@@ -56,12 +60,13 @@ def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
     return {**_TYPES[plain], **rules}
 
 
+@functools.cache
 def schema(*options: type) -> dict[str, Any]:
     """The JSON Schema of one table that holds the options of all these dataclasses."""
     properties: dict[str, Any] = {}
     required: list[str] = []
     for cls in options:
-        kinds = typing.get_type_hints(cls)
+        kinds = _kinds(cls)
         for field in dataclasses.fields(cls):
             properties[field.name] = {
                 "description": field.metadata["doc"],
@@ -149,7 +154,7 @@ def _table(kind: Any) -> type:
 def build(cls: type, table: Mapping[str, Any]) -> Any:
     """An instance of `cls` from the keys of a valid table that are its own. ValueError: from its own checks."""
     values: dict[str, Any] = {}
-    kinds = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     for field in dataclasses.fields(cls):
         if field.name in table:
             value = table[field.name]

@@ -35,6 +35,7 @@ class Daemon(Living):
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="failoverd-bench-"))
         super().__init__(self._directory)
+        self.run_dir = Path(tempfile.mkdtemp(prefix="failoverd-bench-", dir="/dev/shm"))  # a tmpfs, as /run is
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind(str(self._directory / "notify"))
         self._keepalived = -1
@@ -172,6 +173,7 @@ class Daemon(Living):
             self._keepalived = -1
         self._manager.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _last_words(self) -> str:
         return "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-10:])
