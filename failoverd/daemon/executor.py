@@ -147,6 +147,20 @@ class Executor:
         self._report(StepEnded(**names, step=step, outcome=outcome, reason=reason, seen=seen))
 
     async def _step(self, effect: RunStep, driver: Driver) -> None:
+        """Answer exactly once, whatever goes wrong: a step without an end is never tried again."""
+        names = {"instance": effect.instance, "resource": effect.resource}
+        try:
+            outcome, reason, seen, stirred = await self._stepped(effect, driver)
+        except Exception as error:
+            _log.exception("a step broke off; this is a bug of failoverd", **names)
+            outcome, reason, stirred = Outcome.FAILED, f"internal error: {error!r}", False
+            seen = Observation(level=Level.UNKNOWN, detail=reason)
+        self._report(StepEnded(**names, step=effect.step, outcome=outcome, reason=reason, seen=seen))
+        if stirred:
+            self._report(Stirred(**names))
+
+    async def _stepped(self, effect: RunStep, driver: Driver) -> tuple[Outcome, str, Observation, bool]:
+        """How the step ended, why, what was seen then, and whether that has changed since."""
         names = {"instance": effect.instance, "resource": effect.resource}
         flight = Flight(**names, verb=effect.verb, deadline=time.monotonic() + effect.timeout)
         with log.bound(transition=effect.transition, **names), command.recording() as commands:
@@ -182,9 +196,7 @@ class Executor:
                 commands=list(commands),
                 detail="; ".join(text for text in (reason, seen.detail) if text),
             )
-        self._report(StepEnded(**names, step=effect.step, outcome=outcome, reason=reason, seen=seen))
-        if stirred:
-            self._report(Stirred(**names))
+        return outcome, reason, seen, stirred
 
 
 def driver_of(spec: ResourceSpec) -> Driver:

@@ -110,6 +110,20 @@ async def test_each_error_of_a_driver_has_its_outcome(bench: Bench, error: type[
     assert (answer.outcome, "why" in answer.reason, answer.seen.level) == (outcome, True, Level.STANDBY)
 
 
+@pytest.mark.parametrize("broken", ["step_started", "step_ended"])
+async def test_a_step_has_an_end_though_something_around_it_breaks(
+    monkeypatch: pytest.MonkeyPatch, bench: Bench, broken: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.executor._store, broken, fails)
+    bench.step(1)
+    (answer,) = await bench.answered(1)
+    assert isinstance(answer, StepEnded)
+    assert (answer.outcome, answer.seen.level) == (Outcome.FAILED, Level.UNKNOWN)
+
+
 @pytest.mark.parametrize("during", ["the step", "its last look"])
 async def test_what_changes_during_a_steps_last_look_is_told_after_it(bench: Bench, during: str) -> None:
     """What changed before is in what the look sees."""
