@@ -228,7 +228,10 @@ class Service:
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
-        self._fulfil(before)
+        try:
+            self._fulfil(before)
+        except Exception:  # what is wanted is looked at again and again; what is asked for now is not
+            _log.exception("the world is not as it is wanted; this is a bug of failoverd", event_was=repr(event))
         for effect in effects:
             try:
                 self._perform(effect)

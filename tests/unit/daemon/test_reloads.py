@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from failoverd.core import machine
-from failoverd.core.events import Reloaded
+from failoverd.core.events import Observe, Reloaded, Stirred
 from failoverd.daemon import config, vip
 from failoverd.daemon.service import Service
 from failoverd.daemon.settings import Settings
@@ -130,6 +130,17 @@ async def test_what_fails_after_the_core_keeps_nothing_else_back(
     assert {key: there for key, there in node.in_force().items() if key != "vips"} == {
         key: ["VI_2"] for key in ("configuration", "core", "drivers", "intake")
     }
+
+
+async def test_what_is_asked_for_is_done_though_the_world_cannot_be_as_wanted(
+    monkeypatch: pytest.MonkeyPatch, node: Node
+) -> None:
+    performed: list[object] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(node.service, "_fulfil", fails)
+        broken.setattr(node.service.executor, "perform", performed.append)
+        node.service.dispatch(Stirred(instance="VI_1", resource="disk"))
+    assert [type(effect) for effect in performed] == [Observe]
 
 
 async def test_a_reload_is_taken(node: Node) -> None:
