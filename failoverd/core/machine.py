@@ -62,6 +62,9 @@ from failoverd.core.reload import reload
 from failoverd.core.settle import settle, take_back, unconfirmed
 from failoverd.core.turn import Turn
 
+#: Seconds for which a look that may have been taken too early is renewed.
+_RENEWED = 5.0
+
 #: Why a node is a standby without a word.
 _BOOTED = "the machine has booted, the VIP is not here, and keepalived has not spoken yet"
 _VOID = "the keepalived that spoke last is gone, and the next one has not spoken yet"
@@ -202,8 +205,19 @@ def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
 
 
 def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
-    """A look that is on its way may have been taken before; a step ends with one of its own."""
-    resource = turn.look(replace(instance.resources[event.resource], look=None))
+    """A look that is on its way may have been taken before; a step ends with one of its own.
+
+    What changes again and again faster than it can be looked at would never be seen: in the end a look counts.
+    """
+    resource = instance.resources[event.resource]
+    look = resource.look
+    if look is None:
+        resource = turn.look(resource)
+    elif look.renewed is None or turn.now - look.renewed < _RENEWED:
+        since = turn.now if look.renewed is None else look.renewed
+        resource = replace(resource, look=replace(turn.observe(resource.spec), renewed=since))
+    else:
+        resource = replace(resource, look=replace(look, again=True))
     return replace(instance, resources={**instance.resources, event.resource: resource})
 
 

@@ -240,10 +240,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """An observation that was asked for and has not come back."""
+    """An observation that was asked for and has not come back.
+
+    `renewed`: since when one look after another became void by a change; None: none did. `again`: there was one more
+    change, and one more look is due when this one has come back.
+    """
 
     id: int
     deadline: float
+    renewed: float | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

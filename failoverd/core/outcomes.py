@@ -33,7 +33,7 @@ def observed(turn: Turn, instance: InstanceState, event: ResourceObserved) -> In
     turn.drift = True
     if event.seen.alarm and event.seen.alarm != resource.seen.alarm:
         turn.alarm(instance, Matter.ATTENTION, f"{event.resource}: {event.seen.alarm}")
-    before = resource
+    before, again = resource, resource.look.again
     resource = _seen(turn, replace(resource, look=None), event.seen, instance.direction)
     if instance.direction is Target.ACTIVE:
         if before.rests_at(Level.ACTIVE) and resource.seen.level in (Level.STANDBY, Level.FAILED):
@@ -42,7 +42,7 @@ def observed(turn: Turn, instance: InstanceState, event: ResourceObserved) -> In
             resource = replace(resource, given_up=False, refused=False, failure="")
     if resource.seen != before.seen:
         resource = _sooner(turn, resource)
-    return _with(instance, event.resource, resource)
+    return _with(instance, event.resource, turn.look(resource) if again else resource)
 
 
 def ended(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceState:

@@ -295,6 +295,21 @@ def test_what_stirs_while_it_is_looked_at_is_looked_at_again() -> None:
     assert world.actual[DISK] is Level.ACTIVE
 
 
+def test_what_stirs_all_the_time_is_seen_all_the_same() -> None:
+    """Each look takes longer than it takes until the next change."""
+    world = master(resource("disk"))
+    world.actual[DISK] = Level.FAILED
+    asked = set()
+    for _ in range(100):
+        world.send(Stirred(instance="VI_1", resource="disk"))
+        asked.add(world.looks[DISK].look)
+        world.now += 0.2
+    assert 1 < len(asked) < 100, "in the end one is waited for"
+    world.end_look(DISK)
+    assert world.instance.resources["disk"].seen.level is Level.FAILED
+    assert DISK in world.looks or DISK in world.steps, "and it is looked at once more"
+
+
 def test_what_stirs_while_a_step_runs_is_seen_at_its_end() -> None:
     world = master(resource("disk"), settle=False)
     look(world)
