@@ -27,14 +27,17 @@ class Watches:
 
     def __init__(self, report: Callable[[Stirred], None]) -> None:
         self._report = report
-        self._subjects: dict[Key, str | None] = {}
+        self._followed: dict[tuple[str, str | None], set[Key]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stirred: set[Key] = set()
 
     def configure(self, resources: Iterable[tuple[Key, Driver]]) -> None:
         """Follow these, and no others."""
-        self._subjects = {key: getattr(driver, "subject", None) for key, driver in resources}
-        names = {driver for _, _, driver in self._subjects}
+        self._followed = {}
+        for key, driver in resources:
+            for subject in {None, getattr(driver, "subject", None)}:  # None: all of this driver
+                self._followed.setdefault((key[2], subject), set()).add(key)
+        names = {driver for driver, _ in self._followed}
         wanted = {name: watch for name in names if (watch := drivers.find(name).watch) is not None}
         for name in set(self._tasks) - set(wanted):
             self._tasks.pop(name).cancel()
@@ -58,12 +61,14 @@ class Watches:
             await asyncio.sleep(PAUSE)
 
     def _changed(self, name: str, subject: str | None) -> None:
-        found = {key for key, its in self._subjects.items() if key[2] == name and (subject is None or its == subject)}
+        found = self._followed.get((name, subject), set())
         if found and not self._stirred:
             asyncio.get_running_loop().call_later(GATHER, self._tell)
         self._stirred |= found
 
     def _tell(self) -> None:
         stirred, self._stirred = self._stirred, set()
-        for instance, resource, _ in sorted(stirred & set(self._subjects)):
-            self._report(Stirred(instance=instance, resource=resource))
+        for key in sorted(stirred):
+            instance, resource, driver = key
+            if key in self._followed.get((driver, None), ()):
+                self._report(Stirred(instance=instance, resource=resource))
