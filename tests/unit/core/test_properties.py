@@ -178,9 +178,8 @@ class Node(RuleBasedStateMachine):
         for name, instance in lived.state.instances.items():
             other = crashed.state.instances[name]
             gave_up = any(r.given_up for r in instance.resources.values())
-            gave_away = instance.released and not self.world.state.instances[name].released
-            if gave_up or gave_away:
-                continue  # a restart renews hope
+            if gave_up or instance.released or self.world.state.instances[name].released:
+                continue  # a restart renews hope, and what was given away is tried again at a pace of its own
             if any(
                 r.held for r in (*instance.resources.values(), *self.world.state.instances[name].resources.values())
             ):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 HOOK = ROOT / "hooks" / "notify"
 
 #: Seconds until a condition that does not come is an error.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def wait_for(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
