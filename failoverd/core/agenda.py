@@ -17,7 +17,8 @@ def due(instance: InstanceState, now: float) -> float:
     if guards.vip_problem(instance) is not None:
         times.append(instance.vip_deadline)
     if instance.released:
-        times += [instance.released_at + guards.HEARD, planner.take_back_at(instance)]
+        at = instance.released_at
+        times += [at + guards.HEARD, at + guards.LET_GO, planner.take_back_at(instance)]
     for resource in instance.resources.values():
         times.append(resource.not_before)
         if resource.step is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from failoverd.core.model import InstanceState, Keepalived, Target
 
-#: Seconds in which keepalived hears of a track file that has changed, and lets go.
+#: Seconds in which keepalived hears of a track file that has changed, and in which it has let go for another node.
 HEARD = 2.0
+LET_GO = 10.0
 
 
 def vip_missing(instance: InstanceState) -> str | None:
@@ -48,7 +49,17 @@ def deaf(instance: InstanceState) -> str | None:
 
 
 def released(instance: InstanceState, now: float) -> str | None:
-    """ACTIVE is refused to who has given mastership away, until it is taken back."""
+    """ACTIVE is refused to who has given mastership away, until it is taken back.
+
+    Where keepalived does not let go, nobody else serves: then what can be served is served here.
+    """
+    if instance.target is Target.ACTIVE and now >= instance.released_at + LET_GO:
+        return None
+    return away(instance, now)
+
+
+def away(instance: InstanceState, now: float) -> str | None:
+    """What became of mastership that was given away; None when it was not."""
     if not instance.released:
         return None
     name = instance.spec.name
@@ -56,7 +67,7 @@ def released(instance: InstanceState, now: float) -> str | None:
         file = f"/run/failoverd/track/{name.replace('/', '%2f')}"
         return (
             f"mastership cannot be given away: {instance.released}; keepalived still says MASTER, does keepalived.conf "
-            f"watch {file} (track_file)? What failed is tried again here"
+            f"watch {file} (track_file)? What can be served is served here"
         )
     return f"mastership was given away: {instance.released}; failoverctl reset {name} takes it back"
 

@@ -53,6 +53,7 @@ from failoverd.core.model import (
     InstanceState,
     Keepalived,
     Level,
+    OnFailure,
     State,
     Target,
     Vip,
@@ -67,7 +68,7 @@ _RENEWED = 5.0
 
 #: Why a node is a standby without a word.
 _BOOTED = "the machine has booted, the VIP is not here, and keepalived has not spoken yet"
-_VOID = "the keepalived that spoke last is gone, and the next one has not spoken yet"
+_VOID = "keepalived has not spoken since it was started, or since the boot"
 
 
 # ---------------------------------------------------------------- the rules, one per kind of event
@@ -238,13 +239,19 @@ def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
 
 
 def _may_take_back(turn: Turn, instance: InstanceState) -> bool:
-    """Its time has passed, the node is a sound standby, and no activation would be refused."""
-    if turn.state.stopping or guards.deaf(instance) is not None:
+    """All is active here, because keepalived did not let go; or the time has passed, and it is a sound standby.
+
+    What the others go on without has no say.
+    """
+    if turn.state.stopping or not instance.released:
         return False
-    if not instance.released or turn.now < planner.take_back_at(instance):
+    if instance.transition is not None or guards.deaf(instance) is not None:
         return False
-    sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in instance.resources.values())
-    return sound and instance.transition is None
+    vital = [r for r in instance.resources.values() if r.spec.on_failure is not OnFailure.CONTINUE]
+    if instance.target is Target.ACTIVE:
+        return instance.direction is Target.ACTIVE and all(r.rests_at(Level.ACTIVE) for r in vital)
+    sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in vital)
+    return sound and turn.now >= planner.take_back_at(instance)
 
 
 Rule = Callable[[Turn, InstanceState, Any], InstanceState]

@@ -81,8 +81,8 @@ class Verb(enum.Enum):
 class Outcome(enum.Enum):
     """How a step ended.
 
-    HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now. NOT_STARTED: failoverd itself
-    had no descriptor, memory or process left for its tool, which says nothing of the resource.
+    HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now. NOT_STARTED: its tool could
+    not be started, which says nothing of the resource.
     """
 
     DONE = "done"
@@ -228,7 +228,7 @@ class Step:
     """An activation or deactivation in flight. `overdue`: its deadline passed without a report.
 
     `foreign`: it was begun with another driver or other options than its resource has now, or by an earlier daemon, so
-    that it says nothing of the resource but that something ran on it.
+    that it says nothing of the resource but that something ran on it. `maybe_active`: what the resource was before it.
     """
 
     id: int
@@ -236,6 +236,7 @@ class Step:
     deadline: float
     overdue: bool = False
     foreign: bool = False
+    maybe_active: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +264,7 @@ class ResourceState:
     long as that is so. `held`: what needs it and is followed no longer, so that it is not deactivated; empty: nothing.
     `ended`: when it ended by itself, while it should have been active. `maybe_active`: it was seen active, or its
     activation began, since it was last seen at standby. `unstoppable`: all the same its deactivation gave up, whatever
-    was tried.
+    was tried. `unable`: its last step could not begin, and it may have been active before that.
     """
 
     spec: ResourceSpec
@@ -282,6 +283,7 @@ class ResourceState:
     ended: tuple[float, ...] = ()
     maybe_active: bool = False
     unstoppable: bool = False
+    unable: bool = False
 
     @property
     def overdue(self) -> bool:

@@ -17,6 +17,9 @@ from failoverd.core.model import (
 )
 from failoverd.core.turn import Turn
 
+#: How an attempt at a deactivation ends that was made, and failed.
+_DENIED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.HUNG})
+
 
 class IllegalEvent(Exception):
     """An event that only a bug of ours can make. The state is as it was."""
@@ -40,7 +43,7 @@ def observed(turn: Turn, instance: InstanceState, event: ResourceObserved) -> In
             resource = _ended_by_itself(turn, resource)
         elif resource.refused and resource.seen.obstacle != before.seen.obstacle:
             resource = replace(resource, given_up=False, refused=False, failure="")
-    if resource.seen != before.seen:
+    if (resource.seen.level, resource.seen.obstacle) != (before.seen.level, before.seen.obstacle):
         resource = _sooner(turn, resource)
     return _with(instance, event.resource, turn.look(resource) if again else resource)
 
@@ -60,12 +63,13 @@ def ended(turn: Turn, instance: InstanceState, event: StepEnded) -> InstanceStat
         )
     if event.seen.alarm:
         turn.alarm(instance, Matter.ATTENTION, f"{event.resource}: {event.seen.alarm}")
-    resource = replace(resource, step=None, given_up=False, refused=False, not_before=0.0)
+    unable = event.outcome is Outcome.NOT_STARTED and step.maybe_active
+    resource = replace(resource, step=None, given_up=False, refused=False, not_before=0.0, unable=unable)
     resource = _seen(turn, resource, event.seen, instance.direction)
     direction = Target.ACTIVE if step.verb is planner.VERB[Target.ACTIVE] else Target.STANDBY
     if direction is instance.direction and event.seen.level is not planner.GOAL[direction]:
         resource = _failed(turn, resource, event)
-        if resource.given_up and direction is Target.STANDBY and event.outcome is not Outcome.NOT_STARTED:
+        if resource.given_up and direction is Target.STANDBY and event.outcome in _DENIED:
             resource = replace(resource, unstoppable=resource.maybe_active)
     return _with(instance, event.resource, resource)
 
@@ -100,13 +104,16 @@ def _seen(turn: Turn, resource: ResourceState, seen: Observation, direction: Tar
 
 
 def _ended_by_itself(turn: Turn, resource: ResourceState) -> ResourceState:
+    """It is started again: at once, and where it ends again and again, with a pause between."""
     restart = resource.spec.restart
     if restart is None:
-        return resource
+        ended = (*(at for at in resource.ended if turn.now - at < planner.LONGEST_PAUSE), turn.now)
+        pause = planner.backoff(resource.spec, len(ended) - 1) if len(ended) > 1 else 0.0
+        return replace(resource, ended=ended, not_before=turn.now + pause)
     ended = (*(at for at in resource.ended if turn.now - at < restart.within), turn.now)
     if len(ended) <= restart.max:
         return replace(resource, ended=ended)
-    failure = f"ended by itself {len(ended)} times within {restart.within:g} s, and is not started again"
+    failure = f"ended by itself {len(ended)} times within {restart.within:g} s, and is not started again for as long"
     not_before = turn.now + restart.within
     return replace(resource, ended=ended, given_up=True, failure=failure, not_before=not_before)
 

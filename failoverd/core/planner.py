@@ -32,8 +32,10 @@ LONGEST_BACKOFF = 30.0
 FIRST_PAUSE = 10.0
 LONGEST_PAUSE = 300.0
 
-#: Longest time (s) that mastership stays given away where it is to be taken back, however often it was in a row.
+#: Longest time (s) that mastership stays given away where it is to be taken back, however often it was in a row; and
+#: how soon (s) after the one before it is given away again in a row.
 LONGEST_RELEASE = 3600.0
+IN_A_ROW = 2 * LONGEST_RELEASE
 
 GOAL = {Target.ACTIVE: Level.ACTIVE, Target.STANDBY: Level.STANDBY}
 VERB = {Target.ACTIVE: Verb.ACTIVATE, Target.STANDBY: Verb.DEACTIVATE}
@@ -63,11 +65,8 @@ def pause(times: int) -> float:
 def take_back_at(instance: InstanceState) -> float:
     """When mastership that was given away may be taken back, at the earliest; infinity: when an operator does.
 
-    A node that fails again and again leaves it to the others for longer each time. Where keepalived did not let go,
-    nobody else serves: that is a retry like any other.
+    A node that fails again and again leaves it to the others for longer each time.
     """
-    if instance.target is Target.ACTIVE:
-        return instance.released_at + pause(instance.releases)
     after = instance.spec.take_back_after
     if after is None:
         return math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from failoverd.core import outcomes, strays
-from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Vip
+from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Verb, Vip
 from failoverd.core.settle import unconfirmed
 from failoverd.core.turn import Turn
 
@@ -43,7 +43,8 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
             step = replace(step, foreign=True)
         if before is None or not known:
             before = ResourceState(spec=each, since=turn.now)
-        maybe_active = before.maybe_active or step is not None or (spec.name, name) in turn.state.maybe_active
+        begun = step is not None and step.verb is Verb.ACTIVATE
+        maybe_active = before.maybe_active or begun or (spec.name, name) in turn.state.maybe_active
         resources[name] = replace(before, spec=each, look=None, step=step, maybe_active=maybe_active)
     next_check = turn.now + turn.state.config.check_interval
     vips: dict[Vip, bool | None] = {vip: old.vips.get(vip) if old is not None else None for vip in spec.vips}

@@ -17,6 +17,7 @@ from failoverd.core.model import (
     ResourceState,
     Target,
     Verb,
+    VrrpState,
 )
 from failoverd.core.turn import Turn
 
@@ -94,7 +95,7 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         return _at(turn, _warned(turn, instance, Matter.ATTENTION, instance.doubt), Phase.UNKNOWN)
     phase = _phase(instance, course)
     if not phase.settled and instance.transition is None:
-        cause = course.refusal or turn.cause or instance.reason
+        cause = course.refusal or turn.cause or "time has passed"
         if turn.drift and course.refusal is None and instance.settled in (Phase.ACTIVE, Phase.STANDBY):
             turn.alarm(instance, Matter.DRIFT, cause)
         instance = turn.begin(instance, course.direction or Target.STANDBY, cause)
@@ -105,8 +106,6 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         instance = _warned(turn, instance, _matter(instance, phase, course, left_behind), alarm)
         if instance.transition is not None:
             instance = turn.end(instance, _ending(instance, phase), alarm)
-            if phase is Phase.ACTIVE:
-                instance = replace(instance, releases=0)
     return _at(turn, replace(instance, reason=reason), phase)
 
 
@@ -135,13 +134,15 @@ def _give_away(turn: Turn, instance: InstanceState, course: _Course) -> Instance
         for name, r in instance.resources.items()
         if instance.direction is Target.ACTIVE
         and r.given_up
+        and not (r.overdue or r.unable)  # which says something of failoverd, and nothing of the resource
         and (r.spec.on_refused is OnRefused.RELEASE if r.refused else r.spec.on_failure is OnFailure.RELEASE)
     ]
     if course.missing and course.overdue and instance.spec.on_refused is OnRefused.RELEASE:
         reasons.append(course.missing)
     if not reasons:
         return instance
-    return replace(instance, released="; ".join(reasons), released_at=turn.now, releases=instance.releases + 1)
+    in_a_row = instance.releases if turn.now < instance.released_at + planner.IN_A_ROW else 0
+    return replace(instance, released="; ".join(reasons), released_at=turn.now, releases=in_a_row + 1)
 
 
 def take_back(instance: InstanceState) -> InstanceState:
@@ -220,7 +221,9 @@ def _held(instance: InstanceState, course: _Course) -> Phase:
     if any(r.step is not None and not r.overdue for r in instance.resources.values()):
         return Phase.PROMOTING
     if course.overdue:
-        active = all(r.seen.level is Level.ACTIVE for r in instance.resources.values())
+        may_fail = (r.given_up and r.spec.on_failure is OnFailure.CONTINUE for r in instance.resources.values())
+        levels = (r.seen.level is Level.ACTIVE for r in instance.resources.values())
+        active = all(here or without for here, without in zip(levels, may_fail, strict=True))
         return Phase.ACTIVE if active else Phase.FAILED
     drifted = instance.settled is Phase.ACTIVE and planner.candidates(instance.resources, Target.ACTIVE)
     if instance.transition is None and instance.settled is not None and not drifted:
@@ -254,12 +257,14 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
     failures = "; ".join(f"{name}: {r.failure}{_attempt(r)}" for name, r in instance.resources.items() if r.failure)
     if course.hold:
         return f"waiting: {course.refusal}", str(course.refusal) if course.overdue else instance.alarm
-    left = away = gone = None
+    left = gone = None
+    away = guards.away(instance, turn.now)
+    if away == course.refusal:
+        away = None
     if instance.target is not Target.ACTIVE:
         overdue = instance.target is Target.STANDBY and turn.now >= instance.vip_deadline
         left = guards.left_behind(instance) or (guards.vip_left(instance) if overdue else None)
-        away = guards.released(instance, turn.now)
-        gone = guards.deaf(instance) if instance.void and left is None else None
+        gone = guards.deaf(instance) if instance.vrrp is not VrrpState.STOP and left is None else None
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
     held = strays.held(instance) if course.direction is Target.STANDBY else ""
     problems = [course.refusal, failures, held, left and said + left, gone, away, instance.doubt]

@@ -141,7 +141,7 @@ class Turn:
                 transition=instance.transition,
             )
         )
-        step = Step(id=number, verb=verb, deadline=self.now + timeout + LATE)
+        step = Step(id=number, verb=verb, deadline=self.now + timeout + LATE, maybe_active=resource.maybe_active)
         maybe_active = resource.maybe_active or towards is Target.ACTIVE
         return replace(resource, step=step, look=None, confirmed=False, maybe_active=maybe_active)
 

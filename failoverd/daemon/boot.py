@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 
+from failoverd.records import records
+
 #: Seconds after a boot in which the machine has only just booted.
 RECENT = 300.0
+
+_RECORD = "boot"
 
 
 def uptime() -> float:
@@ -16,3 +20,12 @@ def uptime() -> float:
 def recent() -> bool:
     """Whether the machine has only just booted."""
     return uptime() < RECENT
+
+
+def configured(instances: frozenset[str]) -> frozenset[str]:
+    """The instances that were configured when the boot's first daemon started; `instances` where this is the first."""
+    known = records.read(_RECORD)
+    if known is None:
+        records.write(_RECORD, {"instances": sorted(instances)})
+        return instances
+    return frozenset(map(str, known["instances"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from failoverd import log
@@ -40,12 +41,17 @@ class Reboot:
 
     def __init__(self, trigger: Path = TRIGGER) -> None:
         self._trigger = trigger
+        self._wanted = ""
         self._waits = False
         self.thread: threading.Thread | None = None
 
     def want(self, reason: str) -> None:
-        """Reboot, if that has not begun; in a thread of its own, so that nothing waits for a disk."""
-        if self.thread is not None:
+        """Reboot, in a thread of its own, so that nothing waits for a disk. Empty: no more, if it is not too late.
+
+        To be said again for as long as it is so: what could not be done is tried again.
+        """
+        self._wanted = reason
+        if not reason or (self.thread is not None and self.thread.is_alive()):
             return
         if boot.recent():
             if not self._waits:
@@ -53,15 +59,26 @@ class Reboot:
             self._waits = True
             return
         _log.critical("rebooting this machine", reason=reason, sync=SYNC)
-        self.thread = threading.Thread(target=_reboot, args=(self._trigger,), name="reboot", daemon=True)
-        self.thread.start()
+        self.thread = self._begun(self._reboot, "reboot")
 
+    def _reboot(self) -> None:
+        syncing = self._begun(os.sync, "sync")
+        if syncing is not None:
+            syncing.join(SYNC)
+        if not self._wanted:
+            _log.warning("not rebooted: it has ended by itself")
+            return
+        try:
+            self._trigger.write_text("b", encoding="ascii")
+        except OSError as error:
+            _log.critical("this machine cannot be rebooted: cut its power", file=str(self._trigger), why=str(error))
 
-def _reboot(trigger: Path) -> None:
-    syncing = threading.Thread(target=os.sync, name="sync", daemon=True)
-    syncing.start()
-    syncing.join(SYNC)
-    try:
-        trigger.write_text("b", encoding="ascii")
-    except OSError as error:
-        _log.critical("this machine cannot be rebooted: cut its power", file=str(trigger), why=str(error))
+    @staticmethod
+    def _begun(work: Callable[[], None], name: str) -> threading.Thread | None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.critical("no thread can be started", name=name, why=str(error))
+            return None
+        return thread

@@ -136,7 +136,7 @@ class Service:
                 listener=passed.sockets.get("notify.sock"),
                 held=passed.fifo,
             )
-            first = frozenset(self._configuration.core.instances)
+            first = boot.configured(frozenset(self._configuration.core.instances))
             self._bus = Bus(self._keepalived, self.intake.last)
             self._inquiry = Inquiry(
                 self._vips.ready,
@@ -256,12 +256,12 @@ class Service:
         for name, instance in changed.items():
             if instance.void:
                 self.intake.void(name)
-            if instance.unstoppable:
-                self._reboot.want(instance.unstoppable)
         if any(name not in before or i.released != before[name].released for name, i in changed.items()):
             self._tell_keepalived()
         if any(name not in before or _feared(i) != _feared(before[name]) for name, i in changed.items()):
             self._remember_active()
+        if any(i.unstoppable or (name in before and before[name].unstoppable) for name, i in changed.items()):
+            self._reboot.want("; ".join(filter(None, (i.unstoppable for i in self.state.instances.values()))))
 
     def _remember_active(self) -> None:
         """Of what is to be rebooted for: whether it may be active outlives the daemon."""

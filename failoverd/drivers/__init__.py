@@ -53,7 +53,7 @@ class Hung(DriverError):
 
 
 class NotStarted(DriverError):
-    """A tool was not started: we lack descriptors, memory or processes. It says nothing of the resource."""
+    """Nothing was done: a tool cannot be started, or there is no bus to ask on. It says nothing of the resource."""
 
 
 class Refused(DriverError):

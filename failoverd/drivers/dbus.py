@@ -21,7 +21,7 @@ import pydbus
 from gi.repository import Gio, GLib
 
 from failoverd import log
-from failoverd.drivers import DriverError, TimedOut
+from failoverd.drivers import DriverError, NotStarted, TimedOut
 
 SYSTEMD = "org.freedesktop.systemd1"
 BUS = "org.freedesktop.DBus"
@@ -126,7 +126,7 @@ async def properties(service: str, path: str, interface: str) -> dict[str, Any]:
     return dict(found)
 
 
-class NoBus(DriverError):
+class NoBus(NotStarted):
     """There is no system bus to talk on."""
 
 

@@ -31,9 +31,6 @@ WORDS = 64 * 1024
 #: What a process group gets when its time is up, and how long (s) it then has.
 LADDER = ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0))
 
-#: What we lack, or the machine, when a tool cannot be started; the tool itself has nothing to do with it.
-_WANTING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-
 _logger = log.get("command")
 
 
@@ -112,7 +109,7 @@ class Process:
     def _not_started(self, error: OSError) -> DriverError:
         reason = _why_not_started(self._argv[0], error)
         _logger.warning("not started", command=self._text, reason=reason)
-        return (NotStarted if error.errno in _WANTING else DriverError)(reason)
+        return NotStarted(reason)
 
     def _on_exit(self) -> None:
         """The process ended; it stays a zombie, which keeps its group's number ours, until `_reap`."""

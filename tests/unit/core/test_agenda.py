@@ -90,6 +90,7 @@ def test_one_instances_event_is_not_the_cause_of_anothers_transition() -> None:
     while not world.looks:
         world.tick()
     world.now += LATE
+    world.end_look(("VI_1", "r0"))
     world.send(Stirred(instance="VI_1", resource="r0"))
     world.actual["VI_1", "r0"] = Level.ACTIVE
     world.log.clear()

@@ -371,6 +371,40 @@ def test_what_an_earlier_daemon_saw_active_is_rebooted_for_too() -> None:
     assert reboots(world)
 
 
+def test_a_stop_that_was_done_and_cannot_be_seen_is_no_reason_to_reboot() -> None:
+    world = master(resource("guest", retries=1, escalation=Escalation.REBOOT))
+    world.say(VrrpState.BACKUP)
+    for _ in range(2):
+        while GUEST not in world.steps:
+            look(world)
+            if GUEST not in world.steps:
+                assert world.tick()
+        world.end_step(GUEST, Outcome.DONE, seen=Level.UNKNOWN)
+    assert world.instance.phase is Phase.FAILED
+    assert not reboots(world)
+
+
+def test_a_reload_in_the_middle_of_a_stop_makes_nothing_active() -> None:
+    world = World(config=config(resource("guest", retries=1, escalation=Escalation.REBOOT)))
+    world.actual[GUEST] = Level.UNKNOWN
+    world.say(VrrpState.BACKUP)
+    look(world)
+    world.send(Reloaded(config=world.config))
+    fail_to_stop(world, Outcome.FAILED)
+    assert not reboots(world)
+
+
+def test_what_crashes_again_and_again_is_started_with_a_pause() -> None:
+    world = master(resource("guest"))
+    world.log.clear()
+    began = world.now
+    while world.now < began + 600:
+        end(world)
+        world.tick()
+    starts = [e for e in world.log if isinstance(e, RunStep)]
+    assert 10 < len(starts) < 40
+
+
 def test_that_no_tool_can_be_started_is_no_reason_to_reboot() -> None:
     world = master(resource("guest", retries=1, escalation=Escalation.REBOOT))
     world.say(VrrpState.BACKUP)
@@ -495,13 +529,74 @@ def test_where_keepalived_does_not_let_go_it_is_said_and_tried_again_here() -> N
         look(world)
         assert world.now <= given + 2.0
     assert "/run/failoverd/track/VI_1" in world.instance.reason
-    while tracks(world) == [True]:
+    while not world.steps:
         assert world.tick()
         look(world)
     assert world.now == given + 10.0
-    world.settle()
+    world.end_step(DISK, Outcome.FAILED, works=False)
+    assert world.instance.phase is Phase.FAILED
+    assert tracks(world) == [True], "another node may still take over"
+    while world.released:
+        assert world.tick()
+        world.settle()
     assert world.instance.phase is Phase.ACTIVE
-    assert world.instance.releases == 0
+    assert tracks(world) == [True, False]
+
+
+def test_where_keepalived_does_not_let_go_what_can_be_served_is_served() -> None:
+    world = master(resource("disk", on_refused=OnRefused.RELEASE), resource("guest"), settle=False)
+    refuse(world)
+    for _ in range(20):
+        world.settle()
+        world.tick()
+    assert world.actual[GUEST] is Level.ACTIVE
+    assert tracks(world) == [True]
+    assert "disk: it refused" in world.instance.alarm
+    assert len([e for e in world.log if isinstance(e, Alarm) and e.matter is Matter.RELEASED]) <= 3, (
+        "and not at each look"
+    )
+    world.say(VrrpState.FAULT)
+    world.settle()
+    assert set(world.actual.values()) == {Level.STANDBY}
+
+
+def test_what_may_fail_has_no_say_in_taking_back() -> None:
+    options = {"on_failure": OnFailure.RELEASE, "retries": 0}
+    may_fail = resource("disk", on_failure=OnFailure.CONTINUE)
+    world = master(may_fail, resource("guest", **options), settle=False, take_back_after=60.0)
+    world.obstacles[DISK] = "split brain"
+    look(world)
+    world.end_step(GUEST, Outcome.FAILED, works=False)
+    world.settle()
+    world.say(VrrpState.FAULT)
+    world.settle()
+    for _ in range(20):
+        world.tick()
+        world.settle()
+    assert tracks(world) == [True, False]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_STARTED, Outcome.FAILED])
+def test_what_failoverd_lacks_is_no_reason_to_give_up_what_is_active(outcome: Outcome) -> None:
+    world = master(resource("guest", retries=1, on_failure=OnFailure.RELEASE))
+    world.actual[GUEST] = Level.UNKNOWN
+    world.send(Stirred(instance="VI_1", resource="guest"))
+    look(world)
+    for _ in range(2):
+        while GUEST not in world.steps:
+            assert world.tick()
+            look(world)
+        world.end_step(GUEST, outcome, works=False)
+    assert tracks(world) == ([] if outcome is Outcome.NOT_STARTED else [True])
+
+
+def test_the_cores_own_deadline_gives_nothing_away() -> None:
+    world = master(resource("guest", on_failure=OnFailure.RELEASE), settle=False)
+    look(world)
+    while world.instance.phase is not Phase.FAILED:
+        assert world.tick()
+        look(world)
+    assert not tracks(world)
 
 
 def test_who_fails_again_and_again_leaves_it_to_the_others_for_longer_each_time() -> None:
@@ -524,7 +619,6 @@ def test_who_fails_again_and_again_leaves_it_to_the_others_for_longer_each_time(
     assert away == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
     world.settle()
     assert world.instance.phase is Phase.ACTIVE
-    assert world.instance.releases == 0
 
 
 def test_what_was_given_away_is_no_transition_that_was_overtaken() -> None:

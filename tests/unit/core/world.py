@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from failoverd.core import machine, planner
+from failoverd.core import guards, machine, planner
 from failoverd.core.agenda import urgency
 from failoverd.core.events import (
     Alarm,
@@ -231,7 +231,9 @@ class World:
             assert self.state.instances[step.instance].vrrp is VrrpState.MASTER, "I3: activation without MASTER"
             assert all(self.vips[v] for v in self.state.instances[step.instance].spec.vips), "a VIP is not here"
             assert self.keepalived.get(step.instance) in (None, Keepalived.RUNNING), "I3: activation without keepalived"
-            assert step.instance not in self.released, "activation after mastership was given away"
+            given = self.state.instances[step.instance].released_at
+            away = step.instance in self.released and self.now < given + guards.LET_GO
+            assert not away, "activation after mastership was given away"
         else:
             for key, dropped in self.dropped.items():
                 on_top = dropped.instance == step.instance and step.resource in dropped.needs

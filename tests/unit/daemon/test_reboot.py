@@ -31,11 +31,44 @@ def test_it_syncs_and_then_reboots(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     trigger, order = tmp_path / "trigger", []
     trigger.write_text("")
     monkeypatch.setattr("os.sync", lambda: order.append(trigger.read_text()))
-    wanted = rebooted(trigger)
+    rebooted(trigger)
     assert (order, trigger.read_text()) == ([""], "b")
-    trigger.write_text("")
+
+
+def test_what_could_not_be_triggered_is_triggered_later(tmp_path: Path) -> None:
+    wanted = rebooted(tmp_path / "not there" / "trigger")
+    (tmp_path / "not there").mkdir()
     wanted.want("guest cannot be stopped")
-    assert not trigger.read_text(), "once is enough"
+    assert wanted.thread is not None
+    wanted.thread.join(10)
+    assert (tmp_path / "not there" / "trigger").read_text() == "b"
+
+
+def test_without_a_thread_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Reboot(tmp_path / "trigger")
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", full)
+        wanted.want("guest cannot be stopped")
+    wanted.want("guest cannot be stopped")
+    assert wanted.thread is not None
+    wanted.thread.join(10)
+    assert (tmp_path / "trigger").read_text() == "b"
+
+
+def test_what_ends_meanwhile_is_no_reason_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = threading.Event()
+    monkeypatch.setattr("os.sync", hanging.wait)
+    wanted = Reboot(tmp_path / "trigger")
+    wanted.want("guest cannot be stopped")
+    wanted.want("")
+    hanging.set()
+    assert wanted.thread is not None
+    wanted.thread.join(10)
+    assert not (tmp_path / "trigger").exists()
 
 
 def test_a_disk_that_hangs_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
