@@ -60,10 +60,9 @@ def _alarm(instance: str, matter: Matter, text: str) -> None:
 
 
 def keep(store: Store, effect: TransitionStarted | TransitionEnded) -> None:
-    """Write it into the history. No other transition of this boot gets its number, whatever becomes of that."""
+    """Write it into the history."""
     match effect:
         case TransitionStarted(transition=number, instance=instance, target=target, cause=cause):
-            records.write(_NUMBERS, {"history": str(store.path), "last": number})
             store.transition_started(number, instance=instance, target=target.value, cause=cause, at=time.time())
         case TransitionEnded(transition=number, ending=ending, reason=reason):
             store.transition_ended(number, outcome=ending.value, reason=reason, at=time.time())
@@ -75,6 +74,11 @@ async def next_transition(store: Store) -> int:
     if kept.get("history") == str(store.path) and isinstance(kept.get("last"), int):
         return int(kept["last"]) + 1
     return await store.first_free_id()
+
+
+def remember(store: Store, transition: int) -> None:
+    """Let no other transition of this boot have its number, whatever becomes of the history."""
+    records.write(_NUMBERS, {"history": str(store.path), "last": transition})
 
 
 def keep_events(store: Store, boot_id: str, told: Iterable[Told]) -> None:

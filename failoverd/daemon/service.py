@@ -247,6 +247,8 @@ class Service:
             case TransitionStarted() | TransitionEnded():
                 self._afterwards.append(partial(chronicle.tell, effect))
                 chronicle.keep(self.store, effect)
+                if isinstance(effect, TransitionStarted):
+                    self._afterwards.append(partial(chronicle.remember, self.store, effect.transition))
             case Alarm():
                 self._afterwards.append(partial(chronicle.tell, effect))
 

@@ -26,6 +26,7 @@ def runtime_dir(tmp_path: Path) -> Iterator[Path]:
 
 def begun(store: Store, number: int) -> None:
     chronicle.keep(store, TransitionStarted(transition=number, instance="VI_1", target=Target.ACTIVE, cause="MASTER"))
+    chronicle.remember(store, number)
 
 
 async def test_the_first_number_of_a_boot_is_the_historys(tmp_path: Path) -> None:
