@@ -51,7 +51,7 @@ lint: .venv/made
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	shellcheck tests/*.sh tests/*/*.sh tests/vmlab/site/guest-init tests/vmlab/site/xen-* tests/unit/examples/*.sh packaging/*.sh .ci/run
-	perl -cw hooks/notify 2>&1 | grep -q 'syntax OK'
+	perl -cwT hooks/notify 2>&1 | grep -q 'syntax OK'
 
 types: .venv/made
 	$(BIN)/mypy
