@@ -360,6 +360,10 @@ def test_what_a_reload_adds_soon_after_a_boot_is_left_alone(node: Living) -> Non
     wait_for("it is followed", lambda: "VI_1" in node.status()["instances"])
     wait_for("it has asked", lambda: "waiting for an event" in node.instance_status()["reason"])
     assert (node.things / "disk").exists()
+    node.stop(signal.SIGKILL)
+    node.start()
+    wait_for("it has asked again", lambda: "waiting for an event" in node.instance_status()["reason"])
+    assert (node.things / "disk").exists(), "the boot's first daemon did not know of it"
 
 
 def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: Living) -> None:
