@@ -22,17 +22,25 @@ from failoverd.core.model import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VrrpChanged:
-    """keepalived said that an instance is in another state, and it is the newest that it said."""
+    """keepalived said that an instance is in another state, and it is the newest that it said.
+
+    `straight`: nothing else was said since the one that was told before.
+    """
 
     instance: str
     state: VrrpState
+    straight: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasserted:
-    """keepalived, as MASTER, heard a lower priority (MASTER_RX_LOWER_PRI): two were MASTER. Verify everything."""
+    """Verify everything. `rival`: keepalived, as MASTER, heard a lower priority (MASTER_RX_LOWER_PRI): two are MASTER.
+
+    Else more was said than could be followed.
+    """
 
     instance: str
+    rival: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +120,13 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RivalsNoted:
+    """An operator knows of the other MASTERs that were beside this one."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stirred:
     """Something about a resource changed: it should be looked at."""
 
@@ -145,6 +160,7 @@ InstanceEvent = (
     | ResourceObserved
     | StepEnded
     | Reset
+    | RivalsNoted
     | Stirred
     | Tick
 )

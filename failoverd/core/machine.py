@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from failoverd.core import guards, outcomes, planner, strays
+from failoverd.core import guards, outcomes, planner, rivals, strays
 from failoverd.core.events import (
     Acknowledged,
     Effect,
@@ -41,6 +41,7 @@ from failoverd.core.events import (
     Reloaded,
     Reset,
     ResourceObserved,
+    RivalsNoted,
     StepEnded,
     Stirred,
     Stopping,
@@ -76,12 +77,17 @@ _VOID = "keepalived has not spoken since it was started, or since the boot"
 
 def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> InstanceState:
     after = f" after {instance.robbed}" if instance.robbed and event.state is not VrrpState.MASTER else ""
-    return _obey(turn, replace(instance, robbed=""), event.state, f"keepalived said {event.state.value}{after}")
+    known, cause = instance.rivals, f"keepalived said {event.state.value}{after}"
+    instance = rivals.gave_way(turn, instance, event)
+    if len(instance.rivals) > len(known):
+        cause += f"; this node {rivals.what(instance.rivals[-1])}"
+    return _obey(turn, replace(instance, robbed=""), event.state, cause)
 
 
 def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
     changed = instance.target is not word.target
-    instance = replace(instance, vrrp=word, target=word.target, words=turn.number())
+    since = instance.vrrp_since if word is instance.vrrp else turn.now
+    instance = replace(instance, vrrp=word, vrrp_since=since, target=word.target, words=turn.number())
     turn.cause = cause
     if not changed:
         return unconfirmed(replace(instance, cause=cause))
@@ -89,8 +95,11 @@ def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> I
     return unconfirmed(turn.begin(instance, word.target, cause))
 
 
-def _verify(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceState:
-    turn.cause = "keepalived heard another MASTER of lower priority: verifying everything"
+def _verify(turn: Turn, instance: InstanceState, event: Reasserted) -> InstanceState:
+    turn.cause = "keepalived said more than could be followed: verifying everything"
+    if event.rival:
+        turn.cause = "keepalived heard another MASTER of lower priority: verifying everything"
+        instance = rivals.heard(turn, instance)
     turn.ask(instance)
     resources = {name: replace(r, confirmed=False) for name, r in instance.resources.items()}
     return replace(instance, resources=resources)
@@ -205,6 +214,10 @@ def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
     return replace(instance, resources=resources, alarm="")
 
 
+def _note_rivals(_: Turn, instance: InstanceState, __: RivalsNoted) -> InstanceState:
+    return replace(instance, rivals=())
+
+
 def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
     """A look that is on its way may have been taken before; a step ends with one of its own.
 
@@ -265,6 +278,7 @@ _ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
     ResourceObserved: outcomes.observed,
     StepEnded: outcomes.ended,
     Reset: _reset,
+    RivalsNoted: _note_rivals,
     Stirred: _stir,
     Tick: _wake,
 }
@@ -328,7 +342,7 @@ def _concerned(turn: Turn, event: InstanceEvent) -> Iterator[str]:
         case ResourceObserved() | StepEnded() | Stirred():
             if event.instance in state.instances and event.resource in state.instances[event.instance].resources:
                 yield event.instance
-        case VrrpChanged() | Reasserted() | TruthTold() | Reset():
+        case VrrpChanged() | Reasserted() | TruthTold() | Reset() | RivalsNoted():
             if event.instance in state.instances:
                 yield event.instance
         case VipsSeen():

@@ -198,13 +198,15 @@ class ResourceSpec:
 class InstanceSpec:
     """One instance: its addresses, how long (s) to wait for them after MASTER, and its resources by name.
 
-    `on_refused`: what it means for mastership that they did not come. `take_back_after`: seconds after which mastership
+    `preempt`: a node of higher priority takes mastership from one that serves. `on_refused`: what it means for
+    mastership that the addresses did not come. `take_back_after`: seconds after which mastership
     that was given away is taken back, by a sound standby; None: an operator does.
     """
 
     name: str
     vips: tuple[Vip, ...] = ()
     vip_timeout: float = 5.0
+    preempt: bool = True
     on_refused: OnRefused = OnRefused.HOLD
     take_back_after: float | None = 60.0
     resources: Mapping[str, ResourceSpec] = field(default_factory=dict)
@@ -296,6 +298,19 @@ class ResourceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """Another node was MASTER beside this one, and nobody has acknowledged it.
+
+    `gave_way`: this node is the one that gave way; it was MASTER from `since` until `until`. Else it stayed, and heard
+    the other one at these times, first and last.
+    """
+
+    since: float
+    until: float
+    gave_way: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceState:
     """What is known of one instance.
 
@@ -311,7 +326,8 @@ class InstanceState:
     `released`: why mastership was given away, empty when it was not; `released_at`: when; `releases`: how often in a
     row. `crowded`: a step of it waits for others to end, because the node has no room for it. `doubt`: what
     keepalived's own answer shows to be wrong in a configuration, empty when nothing. `robbed`: which VIP somebody else
-    has removed since keepalived said MASTER, and who; empty when nobody did.
+    has removed since keepalived said MASTER, and who; empty when nobody did. `vrrp_since`: when keepalived first said
+    `vrrp`, or when this daemon learned of it. `rivals`: other MASTERs that were beside this one, the last one last.
     """
 
     spec: InstanceSpec
@@ -337,6 +353,8 @@ class InstanceState:
     crowded: bool = False
     doubt: str = ""
     robbed: str = ""
+    vrrp_since: float = 0.0
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def void(self) -> bool:
@@ -407,9 +425,9 @@ class State:
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
     have ended. `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon,
-    until the first configuration: `released`: instances whose mastership it gave away; `maybe_active`: resources that
-    it had seen active, or begun to activate, and not seen at standby since. `stopping`: this one ends; what is on its
-    way to standby gets there, and all else stays as it is.
+    until the first configuration: `released`: instances whose mastership it gave away; `rivals`: what it recorded of
+    other MASTERs; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby
+    since. `stopping`: this one ends; what is on its way to standby gets there, and all else stays as it is.
     """
 
     config: Config
@@ -419,6 +437,7 @@ class State:
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
     strays: Mapping[frozenset[str], Stray] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
+    rivals: Mapping[str, tuple[Rival, ...]] = field(default_factory=dict)
     maybe_active: frozenset[tuple[str, str]] = frozenset()
     stopping: bool = False
     agenda: Agenda = Agenda()

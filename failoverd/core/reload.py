@@ -29,7 +29,7 @@ def reload(turn: Turn, config: Config) -> None:
         adopted = {(name, r) for r in spec.resources}
         orphans = {key: step for key, step in turn.state.orphans.items() if key not in adopted}
         turn.state = replace(turn.state, orphans=orphans)
-    turn.state = replace(turn.state, released=frozenset(), maybe_active=frozenset())
+    turn.state = replace(turn.state, released=frozenset(), rivals={}, maybe_active=frozenset())
     strays.find(turn, old)
 
 
@@ -59,6 +59,7 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> In
             released="an earlier failoverd did it" if spec.name in turn.state.released else "",
             released_at=turn.now,
             releases=int(spec.name in turn.state.released),
+            rivals=turn.state.rivals.get(spec.name, ()),
             reason="nothing is known yet",
         )
         turn.ask(new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from failoverd.core import guards, planner, strays
+from failoverd.core import guards, planner, rivals, strays
 from failoverd.core.events import Matter
 from failoverd.core.model import (
     Ending,
@@ -92,7 +92,8 @@ def settle(turn: Turn, instance: InstanceState) -> InstanceState:
         instance = replace(instance, target=Target.STANDBY, cause=left_behind or "keepalived is gone")
     instance, course = _steer(turn, instance)
     if course.direction is None and not course.hold:
-        return _at(turn, _warned(turn, instance, Matter.ATTENTION, instance.doubt), Phase.UNKNOWN)
+        marks = "; ".join(filter(None, (instance.doubt, rivals.told(instance))))
+        return _at(turn, _warned(turn, instance, Matter.ATTENTION, marks), Phase.UNKNOWN)
     phase = _phase(instance, course)
     if not phase.settled and instance.transition is None:
         cause = course.refusal or turn.cause or "time has passed"
@@ -174,7 +175,8 @@ def _matter(instance: InstanceState, phase: Phase, course: _Course, left_behind:
         return Matter.ESCALATED if course.direction is Target.STANDBY and not _activating(instance) else Matter.FAILED
     if phase is Phase.ACTIVE and any(r.given_up for r in instance.resources.values()):
         return Matter.PARTIAL
-    return Matter.REFUSED if phase is Phase.REFUSED else Matter.ATTENTION
+    other = Matter.DOUBLE_MASTER if instance.rivals else Matter.ATTENTION
+    return Matter.REFUSED if phase is Phase.REFUSED else other
 
 
 def _activating(instance: InstanceState) -> bool:
@@ -267,6 +269,7 @@ def _reason(turn: Turn, instance: InstanceState, course: _Course) -> tuple[str, 
         gone = guards.deaf(instance) if instance.vrrp is not VrrpState.STOP and left is None else None
     said = f"{instance.vrrp.value}, but " if instance.vrrp is not None else ""
     held = strays.held(instance) if course.direction is Target.STANDBY else ""
-    problems = [course.refusal, failures, held, left and said + left, gone, away, instance.doubt]
+    marks = [instance.doubt, rivals.told(instance)]
+    problems = [course.refusal, failures, held, left and said + left, gone, away, *marks]
     reason = "; ".join(problem for problem in problems if problem)
     return reason or instance.cause, reason

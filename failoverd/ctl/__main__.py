@@ -61,8 +61,8 @@ def _question(asked: Namespace) -> tuple[str, dict[str, Any]]:
     if asked.verb == "plan":
         target = "active" if asked.role == "master" else "standby"
         return "plan", {"instance": asked.instance, "target": target}
-    if asked.verb == "reset":
-        return "reset", {"instance": asked.instance}
+    if asked.verb in ("reset", "acknowledge"):
+        return asked.verb, {"instance": asked.instance}
     if asked.verb == "accept":
         return "accept", {"instance": asked.instance, "resource": asked.resource}
     return "status", {}
@@ -77,6 +77,9 @@ def _page(verb: str, answer: dict[str, Any]) -> Page:
             return render_history.page(answer, now)
         if verb == "plan":
             return render_plan.page(answer)
+        if verb == "acknowledge":
+            noted = f"{answer['instance']}: noted that another node was MASTER as well ({answer['acknowledged']} times)"
+            return (Block(title=(Cell(noted),)),)
         if verb in ("reset", "accept"):
             told = f"{answer['instance']} is looked at again, and what had given up is tried again"
             if answer.get("forgotten"):

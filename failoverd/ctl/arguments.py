@@ -15,7 +15,7 @@ SOCKET = "/run/failoverd/control.sock"
 #: sysexits.h: the command was used incorrectly.
 EX_USAGE = 64
 
-_VERBS = ("status", "history", "plan", "reset", "accept", "config")
+_VERBS = ("status", "history", "plan", "reset", "acknowledge", "accept", "config")
 
 _EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ examples:
   failoverctl history show 118           what one of them ran, and what came of it
   failoverctl plan VI_1 master           what would run if VI_1 became MASTER now
   failoverctl reset VI_1                 try again what has given up
+  failoverctl acknowledge VI_1           two were MASTER: somebody knows
   failoverctl accept VI_1 web-disk       serve old data, rather than none
   failoverctl config check FILE          before `systemctl reload failoverd`
 
@@ -36,8 +37,8 @@ exit status:
   74   the output cannot be written
   78   config check: the configuration has errors
 
-Everybody may ask; `reset` and `accept` are for root and the members of the
-group failoverd.
+Everybody may ask; `reset`, `acknowledge` and `accept` are for root and the
+members of the group failoverd.
 See failoverctl(8) for what the words mean.
 """
 
@@ -111,6 +112,10 @@ def parser() -> _Parser:
     reset = _verb(verbs, "reset", "look at an instance anew, and try again what has given up", _RESET)
     _instance(reset)
     _json(reset)
+
+    acknowledge = _verb(verbs, "acknowledge", "take note that another node was MASTER as well", _ACKNOWLEDGE)
+    _instance(acknowledge)
+    _json(acknowledge)
 
     accept = _verb(verbs, "accept", "overrule, once, why a resource is refused: its data may be old", _ACCEPT)
     _instance(accept)
@@ -200,6 +205,13 @@ For root and the members of the group failoverd. Mend first what `failoverctl
 status` complains about; then every resource of INSTANCE is looked at again, and
 those that had given up are tried again. What is as it should be is left alone.
 What came of it: failoverctl status
+"""
+
+_ACKNOWLEDGE = """\
+For root and the members of the group failoverd. Two nodes were MASTER of INSTANCE
+at once, and both may have written: look at what they serve, on both, before what
+one of them wrote is lost. Then this ends the mark in `failoverctl status`, on
+this node; each node has its own. The history keeps it, and who acknowledged it.
 """
 
 _ACCEPT = """\

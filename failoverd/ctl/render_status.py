@@ -72,10 +72,18 @@ def _instance(name: str, instance: Mapping[str, Any], now: datetime) -> Block:
         notes.append(Cell(f"reason    {instance['reason']}", Tone.PLAIN if phase in _SETTLED else tone))
     if instance.get("released"):
         notes.append(Cell(f"released  {instance['released']}; to take it back: failoverctl reset {name}", Tone.BAD))
+    notes += [Cell(_rival(rival, now), Tone.BAD) for rival in instance.get("rivals") or ()]
     rows = [_vip(instance, vip) for vip in instance.get("vips") or ()]
     resources: Mapping[str, Any] = instance.get("resources") or {}
     rows += [_resource(instance, key, resources[key], now) for key in resources]
     return Block(title=title, notes=tuple(notes), rows=tuple(rows), label=name)
+
+
+def _rival(rival: Mapping[str, Any], now: datetime) -> str:
+    span = " to ".join(when.clock(rival.get(key), now.tzinfo) for key in ("from", "to"))
+    if rival.get("gave_way"):
+        return f"rival     was MASTER from {span} beside another"
+    return f"rival     another MASTER was heard from {span}"
 
 
 def _vip(instance: Mapping[str, Any], vip: Mapping[str, Any]) -> Row:
@@ -114,7 +122,8 @@ def _resource(instance: Mapping[str, Any], name: str, resource: Mapping[str, Any
 
 
 def _wrong(instance: Mapping[str, Any]) -> bool:
-    if instance.get("phase") not in _PHASES or any(instance.get(each) for each in ("released", "degraded", "alarm")):
+    marks = ("released", "degraded", "alarm", "rivals")
+    if instance.get("phase") not in _PHASES or any(instance.get(mark) for mark in marks):
         return True
     vips, resources = instance.get("vips") or (), (instance.get("resources") or {}).values()
     return any(_vip_wrong(instance, vip) is not None for vip in vips) or any(

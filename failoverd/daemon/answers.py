@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from failoverd import log
-from failoverd.core.events import Acknowledged, Reset
+from failoverd.core.events import Acknowledged, Reset, RivalsNoted
 from failoverd.core.model import InstanceState, Target
 from failoverd.daemon import chronicle, status
 from failoverd.daemon.access import Peer
@@ -35,7 +35,11 @@ class Answers:
             "transition": self._transition,
             "plan": self._plan,
         }
-        self.acts: Mapping[str, Handler] = {"reset": self._reset, "accept": self._accept}
+        self.acts: Mapping[str, Handler] = {
+            "reset": self._reset,
+            "acknowledge": self._acknowledge,
+            "accept": self._accept,
+        }
 
     async def _status(self, _params: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         offset = time.time() - asyncio.get_running_loop().time()
@@ -93,6 +97,13 @@ class Answers:
         instance = self._service.state.instances.get(name)
         phase = instance.phase.value if instance is not None else None
         return {"instance": name, "phase": phase, "forgotten": sorted(strays)}
+
+    async def _acknowledge(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
+        instance = self._instance(params)
+        name, number = instance.spec.name, len(instance.rivals)
+        chronicle.keep_act(self._service.store, self._service.boot_id, name, verb="acknowledge", by=str(peer))
+        self._service.dispatch(RivalsNoted(instance=name))
+        return {"instance": name, "acknowledged": number}
 
     async def _accept(self, params: Mapping[str, Any], peer: Peer) -> dict[str, Any]:
         instance, resource = self._instance(params), str(params.get("resource"))

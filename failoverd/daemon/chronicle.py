@@ -10,12 +10,8 @@ from failoverd.core.events import Alarm, Matter, TransitionEnded, TransitionStar
 from failoverd.core.model import Ending
 from failoverd.daemon import messages
 from failoverd.daemon.intake import Told
-from failoverd.daemon.restraint import Restraint
 from failoverd.daemon.store import Store
 from failoverd.records import records
-
-#: Seconds between two alarms that another node is MASTER as well.
-RIVALS = 60.0
 
 #: The record of the last transition's number.
 _NUMBERS = "transition"
@@ -33,25 +29,6 @@ def tell(effect: TransitionStarted | TransitionEnded | Alarm) -> None:
             _log.info("settled", transition=number, instance=instance, outcome=ending.value, reason=reason, **done)
         case Alarm(instance=instance, matter=matter, text=text):
             _alarm(instance, matter, text)
-
-
-class Rivals:
-    """Says that keepalived, being MASTER, hears another one: at once, then once in a minute for as long as it does."""
-
-    def __init__(self) -> None:
-        self._restraint = Restraint[str](RIVALS, lambda name, _: self._say(name, "still hears"))
-
-    def heard(self, instance: str) -> None:
-        """Keepalived told of it."""
-        if self._restraint.admits(instance, instance):
-            self._say(instance, "heard")
-
-    def close(self) -> None:
-        """Say nothing more."""
-        self._restraint.close()
-
-    def _say(self, instance: str, hears: str) -> None:
-        _alarm(instance, Matter.DOUBLE_MASTER, f"keepalived, as MASTER, {hears} another MASTER of lower priority")
 
 
 def _alarm(instance: str, matter: Matter, text: str) -> None:

@@ -222,6 +222,7 @@ class _Instance:
             name=self.name,
             vips=vips,
             vip_timeout=options.vip_timeout,
+            preempt=options.preempt,
             on_refused=OnRefused(options.on_refused),
             take_back_after=options.take_back_after or None,
             resources=specs,

@@ -53,7 +53,6 @@ class KeepalivedWatch:
         self._recall()
         self._ever = bool(self._roster.processes or self._speakers)
         self._looked = False
-        self._recorded = True
         self._judged: dict[str, list[Daemon]] = {}
         self._watched: dict[Identity, int] = {}
         self._searching: asyncio.Task[None] | None = None
@@ -96,7 +95,7 @@ class KeepalivedWatch:
             self._follow(identity)
         self._ever = self._ever or bool(found)
         self._looked = True
-        if differs or not self._recorded:
+        if differs:
             self._remember()
         self._tell()
 
@@ -245,4 +244,4 @@ class KeepalivedWatch:
 
     def _remember(self) -> None:
         speakers = {name: [self._roster.number(each) for each in known] for name, known in self._speakers.items()}
-        self._recorded = records.write(_RECORD, {**self._roster.dump(), "speakers": speakers})
+        records.write(_RECORD, {**self._roster.dump(), "speakers": speakers})

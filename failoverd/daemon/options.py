@@ -37,6 +37,11 @@ class InstanceOptions:
     )
     interface: str | None = option("the interface of the VIPs that name none", default=None)
     vip_timeout: float = option("how long a VIP may disagree with keepalived's word", default=5.0, unit="seconds")
+    preempt: bool = option(
+        "whether a node of higher priority takes mastership from one that serves; false where keepalived.conf has "
+        "nopreempt on every node: then it is recorded of a MASTER that gives way that there were two",
+        default=True,
+    )
     members: tuple[str, ...] = option(
         "of a vrrp_sync_group: its vrrp_instances, as in keepalived.conf, whose states D-Bus tells in place of the "
         "group's; without it, D-Bus tells only while all instances of keepalived are in one state",

@@ -37,13 +37,14 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target
-from failoverd.daemon import boot, chronicle, config, reboot, status, systemd, vip
+from failoverd.daemon import boot, chronicle, config, reboot, rivals, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
 from failoverd.daemon.control import Control
 from failoverd.daemon.executor import Executor, drivers_of
 from failoverd.daemon.intake import Change, Intake, Told
+from failoverd.daemon.intake.judge import REASSERT
 from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.premises import Premises
@@ -121,6 +122,7 @@ class Service:
                 instances={},
                 next_transition=transition,
                 released=released,
+                rivals=rivals.recall(),
                 maybe_active=self._maybe_active,
             )
             self.intake = Intake(
@@ -146,8 +148,6 @@ class Service:
                 voided=self.intake.voided,
                 booted=lambda name: name in first and boot.recent(),
             )
-            self._rivals = chronicle.Rivals()
-            stack.callback(self._rivals.close)
             pulse = Pulse(self._look_around)
             stack.callback(pulse.close)
             stack.push_async_callback(self.executor.close)
@@ -260,6 +260,8 @@ class Service:
                 self.intake.void(name)
         if any(name not in before or i.released != before[name].released for name, i in changed.items()):
             self._tell_keepalived()
+        if any(i.rivals != (before[name].rivals if name in before else ()) for name, i in changed.items()):
+            rivals.remember(self.state.instances)
         if any(name not in before or _feared(i) != _feared(before[name]) for name, i in changed.items()):
             self._remember_active()
         if any(i.unstoppable or (name in before and before[name].unstoppable) for name, i in changed.items()):
@@ -310,11 +312,10 @@ class Service:
             with log.bound(event_id=next(self._numbers), source=change.source):
                 if change.state is not None:
                     self._say(_log.info, "event", instance=change.name, state=change.state.value)
-                    self.dispatch(VrrpChanged(instance=change.name, state=change.state))
-                if change.rival:
-                    self._rivals.heard(change.name)
+                    straight = not change.reassert
+                    self.dispatch(VrrpChanged(instance=change.name, state=change.state, straight=straight))
                 if change.reassert:
-                    self.dispatch(Reasserted(instance=change.name))
+                    self.dispatch(Reasserted(instance=change.name, rival=change.rival))
         self._spoken |= names
         self._read |= read
         if self._looking is None:
@@ -325,6 +326,9 @@ class Service:
         chronicle.keep_events(self.store, self.boot_id, told)
         for each in told:
             self._bus.spoke(each.name, group=each.kind == "GROUP")
+            if each.word == REASSERT:  # that is never said of a group
+                for group in self._bus.groups(each.name):
+                    self.dispatch(Reasserted(instance=group))
 
     def _look_at_premises(self) -> None:
         if not self._premises.look():
@@ -336,7 +340,6 @@ class Service:
         records.look()
         self.intake.look()
         self._track.look()
-        self._bus.look()
 
     def _look_for_keepalived(self) -> None:
         self._looking = None

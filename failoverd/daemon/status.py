@@ -77,6 +77,10 @@ def _instance(instance: InstanceState, wall: Callable[[float], float]) -> dict[s
         "alarm": instance.alarm or None,
         "degraded": list(instance.degraded),
         "released": instance.released or None,
+        "rivals": [
+            {"from": timestamp(wall(rival.since)), "to": timestamp(wall(rival.until)), "gave_way": rival.gave_way}
+            for rival in instance.rivals
+        ],
         "vips": [
             {"address": vip.address, "interface": vip.interface, "present": present}
             for vip, present in instance.vips.items()

@@ -50,7 +50,6 @@ class Bus:
         self._groups: dict[str, bool] = {str(k): bool(v) for k, v in _table(told.get("groups"))}
         self._paths: dict[str, str] = {str(k): str(v) for k, v in _table(told.get("paths"))}
         self._said: dict[str, str] = {}
-        self._recorded = True
 
     def follow(self, members: Mapping[str, tuple[str, ...]]) -> None:
         """The instances that are asked about, and of sync groups the members, as far as they are configured."""
@@ -60,15 +59,14 @@ class Bus:
         """Whether D-Bus has not shown it yet, and it is no group."""
         return instance not in self._paths and not self._groups.get(instance)
 
+    def groups(self, member: str) -> list[str]:
+        """The sync groups that it is configured to be a member of."""
+        return [group for group, members in self._members.items() if member in members]
+
     def spoke(self, instance: str, *, group: bool) -> None:
         """Be told that keepalived spoke of the instance, and called it a group, or not."""
         if instance in self._members and self._groups.get(instance) is not group:
             self._groups[instance] = group
-            self._remember()
-
-    def look(self) -> None:
-        """Record what could not be recorded."""
-        if not self._recorded:
             self._remember()
 
     async def ask(self, instances: Collection[str]) -> dict[str, Hearsay]:
@@ -108,7 +106,7 @@ class Bus:
             _log.info("asked keepalived on D-Bus", instance=name, answer=heard.said)
 
     def _remember(self) -> None:
-        self._recorded = records.write(_RECORD, {"groups": self._groups, "paths": self._paths})
+        records.write(_RECORD, {"groups": self._groups, "paths": self._paths})
 
 
 class Inquiry:

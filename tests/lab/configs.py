@@ -53,6 +53,7 @@ def keepalived(
         f"    router_id {node}",
         "    vrrp_version 3",
         "    enable_dbus",
+        "    vrrp_higher_prio_send_advert true",
         "    script_user root",
         # The timers of two nodes are 4 ms apart: who is first must not be a matter of who gets a processor first.
         "    vrrp_rt_priority 50",
@@ -221,7 +222,7 @@ def failoverd(profile: Profile) -> str:
     """failoverd.toml, the same on every node."""
     quoted = [json.dumps(vip) for vip in profile.vips]
     text = [f"[instance.{profile.follows}]", "vips = [", *(f"    {vip}," for vip in quoted), "]"]
-    text += [f'interface = "{profile.instances[0].interface}"', ""]
+    text += [f'interface = "{profile.instances[0].interface}"', "preempt = false", ""]
     if profile.bird:
         text += [
             f"[instance.{profile.follows}.resource.prefix]",

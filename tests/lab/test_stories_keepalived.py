@@ -2,19 +2,25 @@
 
 import itertools
 import operator
+import time
 from functools import partial
+from typing import Any
 
 import pytest
 
+from failoverd.core.rivals import CROSSING
+
 from . import told
 from .lab import Lab
-from .node import REPOSITORY
+from .node import REPOSITORY, Node
 from .profiles import ACTIVE_METRIC, NODES, STANDBY_METRIC, NodeName
 
 VIP = "192.0.2.1"
 PREFIX = "192.0.2.0/24"
 
 _AT_FIRST: dict[NodeName, int] = {"left": ACTIVE_METRIC, "right": STANDBY_METRIC, "center": STANDBY_METRIC}
+#: Whether the node gives way when it hears the other one.
+_SIDES: dict[NodeName, bool] = {"left": False, "right": True}
 _FLAPS = 50
 _STORM = 2000
 
@@ -133,6 +139,31 @@ def test_of_fifty_changes_in_seconds_the_last_one_wins(hosting: Lab) -> None:
     assert all(earlier["ended"] <= later["started"] for earlier, later in itertools.pairwise(steps))
 
 
+def test_two_masters_leave_a_trace_on_both_until_somebody_knows(hosting: Lab) -> None:
+    hosting.right.unplug()
+    hosting.wait_for(
+        "right is MASTER too",
+        lambda: told.instance(hosting.right)["vrrp_state"],
+        until=lambda said: said == "MASTER",
+        within=10,
+    )
+    begun = time.monotonic()
+    hosting.wait_for("it is no election any more", lambda: time.monotonic() > begun + CROSSING, within=2 * CROSSING)
+    assert hosting.vip_holders() == ["left", "right"]
+    hosting.right.plug()
+    for name, gave_way in _SIDES.items():
+        (rival,) = hosting.wait_for(f"{name} has recorded it", partial(_rivals, hosting.nodes[name]), within=10)
+        assert rival["gave_way"] is gave_way
+    hosting.wait_for_phase("right", "standby")
+    assert hosting.wait_for_phase("left", "active")["alarm"].startswith("was not the only MASTER")
+    for name in _SIDES:
+        status = hosting.nodes[name].failoverctl("status").stdout
+        assert f"! node {name}: NEEDS ATTENTION: VI_1" in status
+        assert "beside" in hosting.nodes[name].failoverctl("history").stdout
+        hosting.nodes[name].failoverctl("acknowledge", "VI_1")
+        assert "all is as it should be" in hosting.nodes[name].failoverctl("status").stdout
+
+
 # With an advert every second nothing else happens, however busy the machine is.
 @pytest.mark.parametrize("hosting", [{"advert": 1.0}], indirect=True, ids=["calm"])
 def test_of_a_storm_of_hooks_none_is_lost(hosting: Lab) -> None:
@@ -169,3 +200,8 @@ def _resident_kib(lab: Lab) -> int:
     pid = lab.left.systemctl("show", "--property=MainPID", "--value", "failoverd.service").stdout.strip()
     status = lab.left.path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def _rivals(node: Node) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = told.instance(node)["rivals"]
+    return found

@@ -136,7 +136,8 @@ def test_lower_priority_adverts_do_not_flood_the_history() -> None:
         assert world.instance.phase is Phase.ACTIVE
         for key in list(world.looks):
             world.end_look(key)
-    assert not [e for e in world.log if isinstance(e, TransitionStarted)]
+    told = [e.cause for e in world.log if isinstance(e, TransitionStarted)]
+    assert told == ["keepalived heard another MASTER beside this one"]
 
 
 def test_the_next_word_renews_hope_also_when_it_asks_for_the_same() -> None:

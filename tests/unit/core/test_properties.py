@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from failoverd.core.events import Acknowledged, Reasserted, Stopping
+from failoverd.core.events import Acknowledged, Reasserted, RivalsNoted, Stopping
 from failoverd.core.model import (
     Config,
     InstanceSpec,
@@ -50,7 +50,12 @@ def resources(draw: st.DrawFn, instance: str) -> dict[str, ResourceSpec]:
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     instances = {
-        name: InstanceSpec(name=name, vips=draw(st.sampled_from([(), VIPS[:1], VIPS])), resources=draw(resources(name)))
+        name: InstanceSpec(
+            name=name,
+            vips=draw(st.sampled_from([(), VIPS[:1], VIPS])),
+            preempt=draw(st.booleans()),
+            resources=draw(resources(name)),
+        )
         for name in ["VI_1", "VI_2"][: draw(st.integers(1, 2))]
     }
     return Config(instances=instances, parallel=draw(st.sampled_from([1, 2, 128])))
@@ -73,6 +78,10 @@ class Node(RuleBasedStateMachine):
     @rule(data=st.data())
     def lower_priority_heard(self, data: st.DataObject) -> None:
         self.world.send(Reasserted(instance=data.draw(st.sampled_from(sorted(self.world.config.instances)))))
+
+    @rule(data=st.data())
+    def somebody_acknowledges(self, data: st.DataObject) -> None:
+        self.world.send(RivalsNoted(instance=data.draw(st.sampled_from(sorted(self.world.config.instances)))))
 
     @precondition(lambda self: self.world.vips)
     @rule(data=st.data(), present=st.sampled_from([True, False, None]))

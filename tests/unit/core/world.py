@@ -41,6 +41,7 @@ from failoverd.core.model import (
     Outcome,
     Phase,
     ResourceSpec,
+    Rival,
     State,
     Target,
     Verb,
@@ -112,6 +113,7 @@ class World:
     tracks: list[bool] = field(default_factory=list)
     dropped: dict[Key, ResourceSpec] = field(default_factory=dict)
     in_flight: set[int] = field(default_factory=set)
+    rivals: dict[str, tuple[Rival, ...]] = field(default_factory=dict)
     open: dict[int, str] = field(default_factory=dict)
     log: list[Effect] = field(default_factory=list)
 
@@ -136,6 +138,7 @@ class World:
             config=Config(),
             instances={},
             released=frozenset(self.released),
+            rivals=self.rivals,
             maybe_active=self.maybe_active(),
         )
         self.send(Reloaded(config=self.config))
@@ -190,6 +193,7 @@ class World:
                 self.tracks.append(bool(instance.released))
                 (self.released.add if instance.released else self.released.remove)(name)
         self.released &= self.state.instances.keys()
+        self.rivals = {name: instance.rivals for name, instance in self.state.instances.items() if instance.rivals}
         for effect in effects:
             self._take(effect)
         self.check()

@@ -177,7 +177,7 @@ def test_fish_is_told_what_each_thing_is(
     daemon.answers(status())
     at = f"failoverctl --socket {daemon.path}"
     verbs = fish(environment, tmp_path, f"{at} ")
-    assert set(verbs) == {"status", "history", "plan", "reset", "accept", "config"}
+    assert set(verbs) == {"status", "history", "plan", "reset", "acknowledge", "accept", "config"}
     assert verbs["status"].startswith("show each instance")
     assert "--json" in fish(environment, tmp_path, f"{at} status --")
     assert list(fish(environment, tmp_path, f"{at} plan ")) == ["VI_1"]

@@ -109,6 +109,14 @@ def test_reset(daemon: FakeDaemon) -> None:
     assert daemon.asked[0] == {"version": 1, "verb": "reset", "instance": "VI_1"}
 
 
+def test_acknowledge(daemon: FakeDaemon) -> None:
+    daemon.answers({"instance": "VI_1", "acknowledged": 2})
+    done = at(daemon, "acknowledge", "VI_1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "  VI_1: noted that another node was MASTER as well (2 times)\n"
+    assert daemon.asked[0] == {"version": 1, "verb": "acknowledge", "instance": "VI_1"}
+
+
 def test_accept(daemon: FakeDaemon) -> None:
     answer = {"instance": "VI_1", "resource": "web-disk", "accepted": "its data, old since 12:00:00"}
     daemon.answers(answer)
@@ -208,7 +216,7 @@ def test_a_daemon_that_does_not_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say what to do: status, history, plan, reset, accept, config"),
+        ([], "say what to do: status, history, plan, reset, acknowledge, accept, config"),
         (["statsu"], "'statsu' is not known; did you mean 'status'?"),
         (["status", "--jsno"], "'--jsno' is not known; did you mean '--json'?"),
         (["--sokcet", "x", "status"], "'--sokcet' is not known; did you mean '--socket'?"),

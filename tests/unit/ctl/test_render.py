@@ -68,6 +68,14 @@ def test_status_of_a_failure(status: Status) -> None:
             "! VI_1  released  web crashes; to take it back: failoverctl reset VI_1",
         ),
         (
+            {"rivals": [{"from": "2026-11-26T12:00:01+00:00", "to": "2026-11-26T12:01:03+00:00", "gave_way": True}]},
+            "! VI_1  rival     was MASTER from 2026-11-26 12:00:01 to 2026-11-26 12:01:03 beside another",
+        ),
+        (
+            {"rivals": [{"from": "2026-11-26T12:00:01+00:00", "to": "2026-11-26T12:01:03+00:00", "gave_way": False}]},
+            "! VI_1  rival     another MASTER was heard from 2026-11-26 12:00:01 to 2026-11-26 12:01:03",
+        ),
+        (
             {
                 "phase": "standby",
                 "target": "standby",

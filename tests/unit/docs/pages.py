@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = sorted((ROOT / "docs" / "man").glob("*.scd"))
 
 #: A terminal so wide that no paragraph of ours is broken.
-_WIDE = "1000"
+_WIDE = "2000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
