@@ -93,11 +93,15 @@ def besieged(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_who_does_not_answer_stops_nothing(besieged: Besieged, disk: Disk) -> None:
+    """Each answer would take for ever: what is followed at all was followed without one."""
     besieged.instance()
     for number in range(8):
         besieged.resource(f"r{number}")
     besieged.start()
     disk.asked()  # the process of the history waits for it, and cannot be killed
+    (besieged.config.parent / "conf.d").mkdir()
+    hanging_file = besieged.config.parent / "conf.d" / "hangs.toml"
+    os.mkfifo(hanging_file)
     for _ in range(2):
         besieged.hook("MASTER")
         besieged.until("active")
@@ -105,12 +109,14 @@ def test_who_does_not_answer_stops_nothing(besieged: Besieged, disk: Disk) -> No
         assert "uid 65534 is in the group failoverd is not known" in refused["error"]
         besieged.hook("BACKUP")
         besieged.until("standby")
+        besieged.reload()  # reads a file that nobody writes
     told = wait_for("it is noticed", lambda: (t := besieged.status()["log"])["trouble"] and t)
     assert told["trouble"].startswith("journald has taken no line for ")
     assert wait_for("it is noticed", lambda: besieged.status()["history"]["trouble"])
     besieged.hook("MASTER")
     besieged.until("active")
     besieged.stop(signal.SIGKILL)
+    hanging_file.unlink()
     besieged.start()
     besieged.hook("BACKUP")
     besieged.until("standby")
