@@ -77,11 +77,15 @@ _VOID = "keepalived has not spoken since it was started, or since the boot"
 
 def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> InstanceState:
     after = f" after {instance.robbed}" if instance.robbed and event.state is not VrrpState.MASTER else ""
-    known, cause = instance.rivals, f"keepalived said {event.state.value}{after}"
+    known, cause = instance.rivals, _said(event.state) + after
     instance = rivals.gave_way(turn, instance, event)
     if len(instance.rivals) > len(known):
         cause += f"; this node {rivals.what(instance.rivals[-1])}"
     return _obey(turn, replace(instance, robbed=""), event.state, cause)
+
+
+def _said(word: VrrpState) -> str:
+    return f"keepalived said {word.value}"
 
 
 def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
@@ -162,8 +166,12 @@ def _see_vips(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceS
     instance = replace(instance, vips={**instance.vips, **moved})
     problem = guards.vip_problem(instance)
     turn.cause = _of_the_vips(moved)
+    robbed = _of_the_robbed(moved, event.removers)
     if instance.vrrp is VrrpState.MASTER:
-        instance = replace(instance, robbed=_of_the_robbed(moved, event.removers))
+        instance = replace(instance, robbed=robbed)
+    elif robbed and instance.vrrp is not None and instance.cause == _said(instance.vrrp):
+        # keepalived was quicker to tell what came of it.
+        instance = turn.begin(instance, instance.vrrp.target, f"{instance.cause} after {robbed}")
     if agreed and problem is not None:
         instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
     return instance

@@ -67,6 +67,19 @@ def test_that_somebody_else_removed_the_vip_is_why_keepalived_said_backup() -> N
     assert causes(world)[-1] == "keepalived said BACKUP"
 
 
+def test_that_somebody_else_removed_the_vip_may_be_seen_after_keepalived_said_backup() -> None:
+    world = active(*CHAIN)
+    world.say(VrrpState.BACKUP, vip=True)
+    world.vips[VIP] = False
+    world.send(VipsSeen(present={VIP: False}, removers={VIP: "ip (process 312)"}))
+    because = f"keepalived said BACKUP after {VIP.address} was removed from {VIP.interface} by ip (process 312)"
+    assert causes(world)[-1] == because
+    world.settle()
+    world.check()
+    assert world.instance.phase is Phase.STANDBY
+    assert causes(world)[-1] == because
+
+
 def test_a_vip_that_came_back_was_not_why_keepalived_said_backup() -> None:
     world = active(*CHAIN)
     world.send(VipsSeen(present={VIP: False}, removers={VIP: "ip (process 312)"}))
