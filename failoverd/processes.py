@@ -6,6 +6,7 @@ Only what cannot wait is read: names of links and small files of /proc, never th
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 #: Where processes are seen.
 PROC = Path("/proc")
 
+_HZ = os.sysconf("SC_CLK_TCK")
 #: The kernel keeps so many bytes of a name, and says them with a newline.
 _NAME = 15
 #: What the kernel adds to the path of an executable that was replaced while it runs.
@@ -90,6 +92,11 @@ def look(pid: int) -> Process | None:
             network=network(pid),
         )
     return None
+
+
+def now() -> int:
+    """The present, in clock ticks since boot, as processes are started at."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _HZ // 1_000_000_000
 
 
 def started(pid: int) -> int:

@@ -113,9 +113,11 @@ class Records:
     def _put(self, record: str, data: bytes, *, keep_old: bool) -> bool:
         file = self.directory / record
         try:
-            with suppress(FileExistsError):
+            try:
+                put(file, data)
+            except FileNotFoundError:
                 self.directory.mkdir(mode=0o700)
-            put(file, data)
+                put(file, data)
         except OSError as error:
             if not keep_old:
                 self._kept.pop(record, None)

@@ -53,6 +53,7 @@ class KeepalivedWatch:
         self._recall()
         self._ever = bool(self._roster.processes or self._speakers)
         self._looked = False
+        self._began = 0
         self._judged: dict[str, list[Daemon]] = {}
         self._watched: dict[Identity, int] = {}
         self._searching: asyncio.Task[None] | None = None
@@ -83,6 +84,7 @@ class KeepalivedWatch:
 
     def look(self) -> None:
         """Look now; `changed` is called before this returns. What cannot be seen has not changed."""
+        self._began = processes.now()  # who is started while this looks may go unseen
         try:
             differs = self._roster.look({daemon for speakers in self._speakers.values() for daemon in speakers})
         except OSError as error:
@@ -99,10 +101,10 @@ class KeepalivedWatch:
             self._remember()
         self._tell()
 
-    def started(self, instance: str) -> int | None:
-        """When the keepalived was started, in ticks since boot, that may speak for it now; None: there is none."""
+    def started(self, instance: str) -> int:
+        """When the keepalived that may speak for it now, or is yet to come, was started at the earliest, in ticks."""
         identities = (identity for daemon in self._judged.get(instance, ()) for identity in daemon.processes)
-        return min((started for _, started in identities), default=None)
+        return min((started for _, started in identities), default=self._began)
 
     def notice(self) -> None:
         """Look, if one has died that the loop has not told of yet."""

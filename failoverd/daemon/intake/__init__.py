@@ -9,11 +9,11 @@ says why). Nothing that comes in from outside raises, and nothing here waits.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from failoverd import processes
 from failoverd.core.ordering import Verdict
 from failoverd.daemon.access import Peer, peer
 from failoverd.daemon.intake.errors import Complaints, IntakeError
@@ -46,13 +46,6 @@ FILES = 256
 
 #: Seconds between two looks at an instance that two nodes are MASTER of, as long as keepalived says so.
 REASSERTIONS = 1.0
-
-_HZ = os.sysconf("SC_CLK_TCK")
-
-
-def _ticks() -> int:
-    """Since boot, as proc(5)'s stat counts them."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _HZ // 1_000_000_000
 
 
 class _Settle(Protocol):
@@ -162,13 +155,13 @@ class Intake:
         if ordering.void(name) and (newest := ordering.newest(name)):
             self._last.write([newest])
 
-    def died(self, name: str, since: int | None) -> None:
+    def died(self, name: str, since: int) -> None:
         """The keepalived that spoke for `name` has died: that it was MASTER does not bind the next one.
 
-        `since`: when that one was started, in ticks since boot; None: there is none yet.
+        `since`: when that one was started, at the earliest, in ticks since boot.
         """
         ordering = self._judge.ordering
-        ordering.died(name, _ticks() if since is None else since)
+        ordering.died(name, since)
         if newest := ordering.newest(name):
             self._last.write([newest])
 
@@ -300,7 +293,7 @@ class Intake:
             self._lost = True
             self._complaints.trouble("keepalived's FIFO was full: some of its lines may be lost")
         # Taken after reading: what the FIFO has told happened no later than this.
-        ticks = _ticks()
+        ticks = processes.now()
         wall = time.time()
         if lines:
             self._judging()  # with nothing read in between: who died before its successor wrote these has died by now

@@ -12,8 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+from failoverd.daemon.intake.spool import spare
 
 ROOT = Path(__file__).parents[3]
 HOOK = ROOT / "hooks" / "notify"
@@ -111,6 +114,8 @@ class Living:
             self.process.send_signal(number)
             self.process.wait(PATIENCE)
             self.process = None
+        with suppress(OSError):  # one that is killed leaves it; what is in it is for the next one
+            spare(self.run_dir).rmdir()
 
     def look_often(self) -> None:
         """From its next start on it looks around every tenth of a second, and not every ten."""

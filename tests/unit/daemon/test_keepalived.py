@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from failoverd import processes
 from failoverd.core.model import Keepalived
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.records import records
@@ -104,6 +105,32 @@ async def test_a_death_is_noticed_before_the_loop_tells_of_it(told: Told, fakes:
     fakes.kill(fake)
     told.watch.notice()
     assert told.all["VI_1"] == [RUNNING, GONE]
+
+
+async def test_who_is_started_while_it_looks_is_not_taken_for_the_dead_one(
+    told: Told, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that is interrupted finds nobody though the next one runs; what that one's hooks say must count."""
+    fake = fakes.start()
+    told.watch.look()
+    fakes.kill(fake)
+    everyone = processes.everyone
+
+    def interrupted() -> list[int]:
+        listed = everyone()
+        fakes.start()
+        return listed
+
+    monkeypatch.setattr(processes, "everyone", interrupted)
+    told.watch.look()
+    assert told.all["VI_1"] == [RUNNING, GONE]
+    unseen = processes.look(fakes.running[0].parent.pid)
+    assert unseen is not None
+    assert told.watch.started("VI_1") <= unseen.started
+    monkeypatch.undo()
+    told.watch.look()
+    assert told.last() == (RUNNING, RUNNING)
+    assert told.watch.started("VI_1") == unseen.started
 
 
 async def test_a_restarted_daemon_knows_which_one_is_gone(told: Told, fakes: Fakes, tmp_path: Path) -> None:
