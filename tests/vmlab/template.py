@@ -32,18 +32,14 @@ cat base.img own.img >initrd.img
 rm -r own own.img
 """
 
+# All disks are zeros, and so the same: they have one identifier, and none of a node that went on without its peer.
 _MAKE_DISKS = """set -e
 modprobe drbd
 for resource; do
     drbdadm create-md --force $resource
-    drbdadm up $resource
-    drbdadm disconnect $resource
-    drbdadm primary --force $resource
-    dd if=/dev/zero of=$(drbdadm sh-dev $resource) bs=512 count=1 conv=fsync
-    drbdadm secondary $resource
-    # Nothing is out of sync: the other nodes' disks are copies of this one.
-    drbdadm new-current-uuid --clear-bitmap $resource/0
-    drbdadm down $resource
+    identifier=$(od -An -N7 -tx8 /dev/urandom | tr -d ' ')
+    drbdmeta --force $(drbdadm sh-minor $resource) v08 $(drbdadm sh-md-dev $resource) internal \\
+        set-gi ${identifier#?}0:0:0:0:1:1:0:0:0:0:0
 done
 """
 
