@@ -318,6 +318,9 @@ def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect
             turn.touch()
         case Tick():
             pass
+        case StepEnded():
+            for names in (*state.lent.get(event.step, ()), (event.instance, event.resource)):
+                _apply(turn, replace(event, instance=names[0], resource=names[1]))
         case _:
             _apply(turn, event)
     for name in turn.urgent():
@@ -335,7 +338,8 @@ def _apply(turn: Turn, event: InstanceEvent) -> None:
     match event:
         case StepEnded():
             orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
-            turn.state = replace(turn.state, orphans=orphans)
+            lent = {step: keys for step, keys in turn.state.lent.items() if step != event.step}
+            turn.state = replace(turn.state, orphans=orphans, lent=lent)
             strays.step_ended(turn, event.instance, event.resource)
         case ResourceObserved():
             strays.observed(turn, event)

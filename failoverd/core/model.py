@@ -230,12 +230,14 @@ class Step:
     """An activation or deactivation in flight. `overdue`: its deadline passed without a report.
 
     `foreign`: it was begun with another driver or other options than its resource has now, or by an earlier daemon, so
-    that it says nothing of the resource but that something ran on it. `maybe_active`: what the resource was before it.
+    that it says nothing of the resource but that something ran on it. `of`: the names of the instance and resource with
+    which its end will be told; None: those of the resource that has it. `maybe_active`: what it was before.
     """
 
     id: int
     verb: Verb
     deadline: float
+    of: tuple[str, str] | None = None
     overdue: bool = False
     foreign: bool = False
     maybe_active: bool = False
@@ -424,10 +426,11 @@ class State:
     """The node. The `next_` numbers are not used yet; `next_step` is for a step, a look, or a word of keepalived.
 
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
-    have ended. `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon,
-    until the first configuration: `released`: instances whose mastership it gave away; `rivals`: what it recorded of
-    other MASTERs; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby
-    since. `stopping`: this one ends; what is on its way to standby gets there, and all else stays as it is.
+    have ended. `lent`: by its id, a step that began under another name, and the instances and resources that have it.
+    `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon, until the
+    first configuration: `released`: instances whose mastership it gave away; `rivals`: what it recorded of other
+    MASTERs; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby since.
+    `stopping`: this one ends; what is on its way to standby gets there, and all else stays as it is.
     """
 
     config: Config
@@ -435,6 +438,7 @@ class State:
     next_transition: int = 1
     next_step: int = 1
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
+    lent: Mapping[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     strays: Mapping[frozenset[str], Stray] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
     rivals: Mapping[str, tuple[Rival, ...]] = field(default_factory=dict)

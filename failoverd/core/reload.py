@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from failoverd.core import outcomes, strays
-from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Verb, Vip
+from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Step, Verb, Vip
 from failoverd.core.settle import unconfirmed
 from failoverd.core.turn import Turn
 
@@ -24,21 +25,42 @@ def reload(turn: Turn, config: Config) -> None:
         if resource.step is not None
     }
     turn.state = replace(turn.state, config=config, orphans={**turn.state.orphans, **running})
+    steps = _steps(turn, old)
     for name, spec in config.instances.items():
-        turn.put(name, _configured(turn, old.get(name), spec))
+        turn.put(name, _configured(turn, old.get(name), spec, steps))
         adopted = {(name, r) for r in spec.resources}
         orphans = {key: step for key, step in turn.state.orphans.items() if key not in adopted}
         turn.state = replace(turn.state, orphans=orphans)
-    turn.state = replace(turn.state, released=frozenset(), rivals={}, maybe_active=frozenset())
+    turn.state = replace(turn.state, released=frozenset(), rivals={}, maybe_active=frozenset(), lent=_lent(turn))
     strays.find(turn, old)
 
 
-def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec) -> InstanceState:
+def _steps(turn: Turn, old: Mapping[str, InstanceState]) -> Mapping[str, Step]:
+    """The steps in flight by the things that they are on, whatever these were called."""
+    specs = [r.spec for instance in old.values() for r in instance.resources.values()]
+    specs += [stray.spec for stray in turn.state.strays.values()]
+    of = {(spec.instance, spec.name): spec for spec in reversed(specs)}
+    return {thing: step for key, step in turn.state.orphans.items() if key in of for thing in of[key].things}
+
+
+def _lent(turn: Turn) -> Mapping[int, tuple[tuple[str, str], ...]]:
+    """The steps that resources have which were called otherwise when they began."""
+    lent: dict[int, tuple[tuple[str, str], ...]] = {}
+    for name, instance in turn.state.instances.items():
+        for r, resource in instance.resources.items():
+            step = resource.step
+            if step is not None and step.of not in (None, (name, r)):
+                lent[step.id] = (*lent.get(step.id, ()), (name, r))
+    return lent
+
+
+def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec, steps: Mapping[str, Step]) -> InstanceState:
     resources: dict[str, ResourceState] = {}
     for name, each in spec.resources.items():
         before = old.resources.get(name) if old is not None else None
         known = before is not None and each.seen_as(before.spec)
-        step = turn.state.orphans.get((spec.name, name))
+        on_it = (steps[thing] for thing in sorted(each.things) if thing in steps)
+        step = turn.state.orphans.get((spec.name, name)) or next(on_it, None)
         if step is not None and not known:
             step = replace(step, foreign=True)
         if before is None or not known:

@@ -141,7 +141,13 @@ class Turn:
                 transition=instance.transition,
             )
         )
-        step = Step(id=number, verb=verb, deadline=self.now + timeout + LATE, maybe_active=resource.maybe_active)
+        step = Step(
+            id=number,
+            verb=verb,
+            deadline=self.now + timeout + LATE,
+            of=(instance.spec.name, resource.spec.name),
+            maybe_active=resource.maybe_active,
+        )
         maybe_active = resource.maybe_active or towards is Target.ACTIVE
         return replace(resource, step=step, look=None, confirmed=False, maybe_active=maybe_active)
 

@@ -80,7 +80,8 @@ class Executor:
             mark = leftover.mark
             left = max(leftover.deadline - time.monotonic(), 0.0)
             deadline = asyncio.get_running_loop().time() + left + LATE
-            orphans[mark.instance, mark.resource] = Step(id=number, verb=mark.verb, deadline=deadline)
+            names = (mark.instance, mark.resource)
+            orphans[names] = Step(id=number, verb=mark.verb, deadline=deadline, of=names)
             self._start(self._adopted(leftover, number), self._steps)
         return replace(state, orphans=orphans, next_step=state.next_step + len(orphans))
 

@@ -18,6 +18,7 @@ from failoverd.core.events import (
     Tick,
     TransitionStarted,
     VipsSeen,
+    VrrpChanged,
 )
 from failoverd.core.model import (
     Config,
@@ -315,6 +316,28 @@ def test_a_step_outlives_its_resource_and_is_met_again() -> None:
     known = state.instances["VI_1"].resources["disk"].step
     assert known is not None
     assert known.id == step.step
+
+
+@pytest.mark.parametrize("new", [("VI_1", "vm"), ("VI_2", "guest"), ("VI_2", "vm")])
+def test_a_step_goes_on_under_another_name(new: tuple[str, str]) -> None:
+    """The domain is the same: nothing else is started on it before the step has ended, which tells its first name."""
+    domain = frozenset({"the domain web"})
+    world = standby(resource("guest", moves=domain), vips=())
+    world.say(VrrpState.MASTER)
+    step = world.steps[GUEST]
+    spec = resource(new[1], instance=new[0], moves=domain)
+    renamed = Config(instances={new[0]: InstanceSpec(name=new[0], resources={new[1]: spec})})
+    state, effects = machine.advance(world.state, Reloaded(config=renamed), world.now)
+    state, more = machine.advance(state, VrrpChanged(instance=new[0], state=VrrpState.MASTER), world.now)
+    assert not [e for e in (*effects, *more) if isinstance(e, RunStep | Observe)]
+    state, _ = machine.advance(state, Reloaded(config=renamed), world.now)
+    seen = Observation(level=Level.ACTIVE)
+    ended = StepEnded(instance="VI_1", resource="guest", step=step.step, outcome=Outcome.DONE, reason="", seen=seen)
+    state, effects = machine.advance(state, ended, world.now)
+    assert [e.spec for e in effects if isinstance(e, Observe)] == [spec]
+    assert state.instances[new[0]].resources[new[1]].step is None
+    assert not state.orphans
+    assert not state.lent
 
 
 def test_a_step_that_is_met_again_too_late_is_overdue() -> None:
