@@ -265,10 +265,11 @@ class ResourceState:
     `attempts`: failed steps in the present direction; `not_before`: when the next may start, infinity: when somebody
     says so. `failure`: why the last step in the present direction failed, and `failed_at` when; empty when none did.
     `given_up`: nothing waits for a further step in the present direction; `refused`: because it would not be safe, as
-    long as that is so. `held`: what needs it and is followed no longer, so that it is not deactivated; empty: nothing.
-    `ended`: when it ended by itself, while it should have been active. `maybe_active`: it was seen active, or its
-    activation began, since it was last seen at standby. `unstoppable`: all the same its deactivation gave up, whatever
-    was tried. `unable`: its last step could not begin, and it may have been active before that.
+    long as that is so. `held`: what needs it and is followed no longer, so that it is not deactivated; empty: nothing;
+    `doubted`: a look will say whether it does so still. `ended`: when it ended by itself, while it should have been
+    active. `maybe_active`: it was seen active, or its activation began, since it was last seen at standby.
+    `unstoppable`: all the same its deactivation gave up, whatever was tried. `unable`: its last step could not begin,
+    and it may have been active before that.
     """
 
     spec: ResourceSpec
@@ -284,6 +285,7 @@ class ResourceState:
     given_up: bool = False
     refused: bool = False
     held: str = ""
+    doubted: bool = False
     ended: tuple[float, ...] = ()
     maybe_active: bool = False
     unstoppable: bool = False

@@ -126,7 +126,9 @@ def moving(resources: Mapping[str, ResourceState], direction: Target) -> bool:
 
 
 def confirming(resources: Mapping[str, ResourceState], direction: Target) -> bool:
-    """A look will say whether a step is needed."""
+    """A look will say whether a step is needed, or can be done."""
+    if direction is Target.STANDBY and any(r.doubted and not r.rests_at(Level.STANDBY) for r in resources.values()):
+        return True
     return not stopped(resources, direction) and any(awaited(r, direction) for r in resources.values())
 
 

@@ -6,11 +6,11 @@ is configured again, or an operator says that it is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from failoverd.core.events import Alarm, Matter, ResourceObserved
-from failoverd.core.model import InstanceState, Level, Observation, ResourceSpec, Stray
+from failoverd.core.model import InstanceState, Level, Observation, ResourceSpec, ResourceState, State, Stray
 from failoverd.core.turn import Turn
 
 #: Seconds between two looks at one.
@@ -63,15 +63,35 @@ def forget(turn: Turn, instance: str) -> None:
     _put(turn, {things: stray for things, stray in turn.state.strays.items() if stray.spec.instance != instance})
 
 
+def possible(state: State) -> Iterator[tuple[ResourceSpec, frozenset[str]]]:
+    """All that the next daemon, with another configuration, may have to take for a stray, and the things it needs."""
+    for instance in state.instances.values():
+        for resource in instance.resources.values():
+            yield resource.spec, _needs(instance, resource.spec)
+    for stray in state.strays.values():
+        yield stray.spec, stray.needs
+
+
+def left(resources: Iterable[tuple[ResourceSpec, frozenset[str]]], now: float) -> Mapping[frozenset[str], Stray]:
+    """What an earlier daemon left to this one, as `possible` had it: each a stray, unless it is configured still."""
+    unseen = Observation(level=Level.UNKNOWN, detail="not looked at since failoverd was started")
+    return {spec.things: Stray(spec=spec, seen=unseen, since=now, needs=needs) for spec, needs in resources}
+
+
 def hold(turn: Turn, instance: InstanceState) -> InstanceState:
     """Mark what one of them needs, and so must not be deactivated."""
-    held = {
-        name: ", ".join(sorted(s.spec.name for s in turn.state.strays.values() if r.spec.things & s.needs))
-        for name, r in instance.resources.items()
-    }
-    if all(r.held == held[name] for name, r in instance.resources.items()):
-        return instance
-    return replace(instance, resources={name: replace(r, held=held[name]) for name, r in instance.resources.items()})
+    resources = {name: _held(r, turn.state.strays.values()) for name, r in instance.resources.items()}
+    same = all(resources[name] is r for name, r in instance.resources.items())
+    return instance if same else replace(instance, resources=resources)
+
+
+def _held(resource: ResourceState, strays: Iterable[Stray]) -> ResourceState:
+    above = [stray for stray in strays if resource.spec.things & stray.needs]
+    held = ", ".join(sorted(stray.spec.name for stray in above))
+    doubted = any(not stray.said for stray in above)
+    if (resource.held, resource.doubted) == (held, doubted):
+        return resource
+    return replace(resource, held=held, doubted=doubted)
 
 
 def held(instance: InstanceState) -> str:
@@ -85,9 +105,9 @@ def held(instance: InstanceState) -> str:
 
 def _put(turn: Turn, strays: Mapping[frozenset[str], Stray]) -> None:
     """What is held may have changed with them, for everybody."""
-    fewer = set(turn.state.strays) - set(strays)
+    before = {things: stray.said for things, stray in turn.state.strays.items()}
     turn.state = replace(turn.state, strays=strays)
-    if fewer:
+    if before != {things: stray.said for things, stray in strays.items()}:
         turn.touch()
 
 

@@ -39,6 +39,10 @@ _OUTCOMES: tuple[tuple[type[DriverError], Outcome], ...] = (
 )
 
 
+#: Of what an earlier release followed, and this one cannot look at.
+_UNKNOWABLE = Observation(level=Level.UNKNOWN, detail="this release of failoverd cannot look at it")
+
+
 class Executor:
     """Runs what the core asks for. `report` takes each answer, in the event loop."""
 
@@ -66,12 +70,11 @@ class Executor:
 
     def perform(self, effect: RunStep | Observe) -> None:
         """Start what the effect asks for, and return at once."""
-        driver = self._drivers.get(effect.spec) or driver_of(effect.spec)  # a stray is in no configuration
         self._end_look(effect.spec)
         if isinstance(effect, RunStep):
-            self._start(self._step(effect, driver), self._steps)
+            self._start(self._step(effect, self._drivers[effect.spec]), self._steps)
         else:
-            self._awaited[effect.spec] = self._start(self._observe(effect, driver), self._looks)
+            self._awaited[effect.spec] = self._start(self._observe(effect), self._looks)
 
     def take_over(self, state: State) -> State:
         """Await the steps that an earlier daemon left running, as if they were this one's: nothing is done on top."""
@@ -127,10 +130,11 @@ class Executor:
         if (look := self._awaited.pop(spec, None)) is not None:
             look.cancel()
 
-    async def _observe(self, effect: Observe, driver: Driver) -> None:
+    async def _observe(self, effect: Observe) -> None:
         async with self._room:
             with log.bound(instance=effect.instance, resource=effect.resource):
-                seen = await _look(driver, effect.timeout)
+                driver = self._drivers.get(effect.spec) or _stray(effect.spec)
+                seen = await _look(driver, effect.timeout) if driver is not None else _UNKNOWABLE
         self._report(ResourceObserved(instance=effect.instance, resource=effect.resource, look=effect.look, seen=seen))
 
     async def _adopted(self, leftover: Leftover, step: int) -> None:
@@ -198,6 +202,15 @@ class Executor:
                 detail="; ".join(text for text in (reason, seen.detail) if text),
             )
         return outcome, reason, seen, stirred
+
+
+def _stray(spec: ResourceSpec) -> Driver | None:
+    """The driver of what is in no configuration any more; None where this release has none that takes its options."""
+    try:
+        return driver_of(spec) if spec.options is not None else None
+    except Exception as error:
+        _log.warning("its driver does not take its options any more", reason=repr(error))
+        return None
 
 
 def driver_of(spec: ResourceSpec) -> Driver:

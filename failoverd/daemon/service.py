@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from failoverd import log
-from failoverd.core import machine
+from failoverd.core import machine, strays
 from failoverd.core.events import (
     Alarm,
     Effect,
@@ -37,7 +37,7 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target
-from failoverd.daemon import boot, chronicle, config, reboot, rivals, status, systemd, vip
+from failoverd.daemon import boot, chronicle, config, followed, reboot, rivals, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
@@ -124,6 +124,7 @@ class Service:
                 released=released,
                 rivals=rivals.recall(),
                 maybe_active=self._maybe_active,
+                strays=strays.left(followed.recall(), asyncio.get_running_loop().time()),
             )
             self.intake = Intake(
                 self._settings.runtime_dir,
@@ -222,14 +223,16 @@ class Service:
         self._moved.set()
 
     def _advance(self, event: Event) -> None:
-        before = self.state.instances
+        before = self.state
         try:
             self.state, effects = machine.advance(self.state, event, asyncio.get_running_loop().time())
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
         try:
-            self._fulfil(before)
+            self._fulfil(before.instances)
+            if self.state.config is not before.config or self.state.strays.keys() != before.strays.keys():
+                followed.remember(strays.possible(self.state))
         except Exception:  # what is wanted is looked at again and again; what is asked for now is not
             _log.exception("the world is not as it is wanted; this is a bug of failoverd", event_was=repr(event))
         for effect in effects:

@@ -189,10 +189,6 @@ class Node(RuleBasedStateMachine):
             gave_up = any(r.given_up for r in instance.resources.values())
             if gave_up or instance.released or self.world.state.instances[name].released:
                 continue  # a restart renews hope, and what was given away is tried again at a pace of its own
-            if any(
-                r.held for r in (*instance.resources.values(), *self.world.state.instances[name].resources.values())
-            ):
-                continue  # a restart knows of no stray
             if None in instance.vips.values() and instance.target is Target.ACTIVE:
                 continue  # a restart forgets what was seen of a VIP before netlink fell silent, and undoes nothing
             assert other.phase is instance.phase

@@ -183,6 +183,21 @@ def test_it_is_looked_at_for_as_long_as_it_lasts() -> None:
     assert world.now - before <= strays.CHECK
 
 
+@pytest.mark.parametrize("level", [Level.ACTIVE, Level.STANDBY])
+def test_a_restart_with_another_configuration_is_no_different(level: Level) -> None:
+    world = active(resource("disk"), resource("guest", "disk"))
+    world.actual[GUEST] = level
+    world.config = config(resource("disk"))
+    world.start()
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    assert bool(said(world)) == (level is Level.ACTIVE)
+    assert (world.actual[DISK] is Level.ACTIVE) == (level is Level.ACTIVE)
+    if level is Level.ACTIVE:
+        world.start()
+        assert world.state.strays, "and so is the restart after that"
+
+
 def test_nobody_moves_it() -> None:
     world = dropped()
     world.log.clear()

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from failoverd.core import guards, machine, planner
+from failoverd.core import guards, machine, planner, strays
 from failoverd.core.agenda import urgency
 from failoverd.core.events import (
     Alarm,
@@ -133,15 +133,17 @@ class World:
         self.questions.clear()
         self.told.clear()
         self.open.clear()
-        self.dropped.clear()
+        left = strays.left(strays.possible(self.state), self.now) if hasattr(self, "state") else {}
         self.state = State(
             config=Config(),
             instances={},
+            strays=left,
             released=frozenset(self.released),
             rivals=self.rivals,
             maybe_active=self.maybe_active(),
         )
         self.send(Reloaded(config=self.config))
+        self.dropped = {(s.spec.instance, s.spec.name): s.spec for s in self.state.strays.values()}
         for name, condition in self.keepalived.items():
             self.send(KeepalivedSeen(instances=frozenset((name,)), condition=condition))
         self.send(VipsSeen(present=dict(self.vips)))

@@ -555,6 +555,26 @@ def test_what_a_reload_drops_is_said_and_keeps_what_it_needs(node: Living) -> No
     assert not (node.things / "disk").exists()
 
 
+def test_what_a_restart_drops_is_said_as_well(node: Living) -> None:
+    node.instance()
+    node.resource("disk")
+    node.resource("guest", "disk")
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    node.stop()
+    node.tables.pop()
+    node._write()
+    node.start()
+    (stray,) = wait_for("it is said", lambda: node.status()["strays"])
+    assert (stray["resource"], stray["level"]) == ("guest", "active")
+    node.hook("BACKUP")
+    wait_for("the instance says why", lambda: "disk is not deactivated" in node.instance_status()["reason"])
+    (node.things / "guest").unlink()
+    node.until("standby")
+    assert not (node.things / "disk").exists()
+
+
 def test_a_dropped_instance_is_forgotten_by_a_reset(chain: Living) -> None:
     chain.start()
     chain.hook("MASTER")
