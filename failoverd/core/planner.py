@@ -100,16 +100,19 @@ def candidates(resources: Mapping[str, ResourceState], direction: Target) -> lis
         return []
     goal = GOAL[direction]
     resting = {name for name, r in resources.items() if r.rests_at(goal)}
-    order = before({name: r.spec for name, r in resources.items()}, direction)
+    if direction is Target.ACTIVE:
+        waiting = {name for name, r in resources.items() if not r.spec.needs <= resting}
+    else:
+        waiting = {need for name, r in resources.items() if name not in resting for need in r.spec.needs}
     return [
         name
         for name, r in resources.items()
         if name not in resting
+        and name not in waiting
         and not (r.held and direction is Target.STANDBY)
         and r.step is None
         and not r.given_up
         and not awaited(r, direction)
-        and order[name] <= resting
     ]
 
 

@@ -80,6 +80,8 @@ def left(resources: Iterable[tuple[ResourceSpec, frozenset[str]]], now: float) -
 
 def hold(turn: Turn, instance: InstanceState) -> InstanceState:
     """Mark what one of them needs, and so must not be deactivated."""
+    if not turn.state.strays and not any(r.held for r in instance.resources.values()):
+        return instance
     resources = {name: _held(r, turn.state.strays.values()) for name, r in instance.resources.items()}
     same = all(resources[name] is r for name, r in instance.resources.items())
     return instance if same else replace(instance, resources=resources)

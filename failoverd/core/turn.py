@@ -97,11 +97,12 @@ class Turn:
 
     def ended(self) -> State:
         """The state after all."""
-        due = dict(self.state.agenda.due)
-        due.update((name, agenda.due(self._instances[name], self.now)) for name in self._causes)
+        new = {name: agenda.due(self._instances[name], self.now) for name in self._causes}
+        due = {**self.state.agenda.due, **new}
+        strays = (stray.due for stray in self.state.strays.values())
         known = Agenda(
             due=due,
-            next=min((*due.values(), *(stray.due for stray in self.state.strays.values())), default=math.inf),
+            next=min(min(due.values(), default=math.inf), min(strays, default=math.inf)),
             running=self._running,
             waiting=tuple(self._waiting),
             phases=self._phases,
