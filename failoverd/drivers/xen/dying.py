@@ -32,17 +32,18 @@ class Death:
         self._eye = eye
         self._domain: int | None = None
         self._since = 0.0
+        self._told = ""
 
     async def why(self, domain: Domain | None) -> str:
         """What holds memory of one that goes on dying, with the remedies, to be added to a line; empty if nothing."""
         return await self._why(domain, end=False)
 
     async def hasten(self, domain: Domain | None, seconds: float) -> str:
-        """The same, and let it go. In at most so many `seconds`: what is not told by then is empty."""
+        """The same, and let it go. In at most so many `seconds`: what is not told by then is what was told last."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                return await self._why(domain, end=True)
-        return ""
+                self._told = await self._why(domain, end=True)
+        return self._told
 
     async def _why(self, domain: Domain | None, *, end: bool) -> str:
         if not self._lingers(domain):
