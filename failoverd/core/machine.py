@@ -169,9 +169,10 @@ def _see_vips(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceS
     robbed = _of_the_robbed(moved, event.removers)
     if instance.vrrp is VrrpState.MASTER:
         instance = replace(instance, robbed=robbed)
-    elif robbed and instance.vrrp is not None and instance.cause == _said(instance.vrrp):
+    elif robbed and instance.vrrp is not None and instance.cause.partition(";")[0] == _said(instance.vrrp):
         # keepalived was quicker to tell what came of it.
-        instance = turn.begin(instance, instance.vrrp.target, f"{instance.cause} after {robbed}")
+        word = instance.vrrp
+        instance = turn.begin(rivals.withdrawn(instance), word.target, f"{_said(word)} after {robbed}")
     if agreed and problem is not None:
         instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
     return instance

@@ -46,6 +46,14 @@ def gave_way(turn: Turn, instance: InstanceState, event: VrrpChanged) -> Instanc
     return _remember(instance, Rival(since=instance.vrrp_since, until=turn.now, gave_way=True))
 
 
+def withdrawn(instance: InstanceState) -> InstanceState:
+    """What keepalived said last has another reason, which was learned a moment later."""
+    last = instance.rivals[-1] if instance.rivals else None
+    if last is None or not last.gave_way or last.until != instance.vrrp_since:
+        return instance
+    return replace(instance, rivals=instance.rivals[:-1])
+
+
 def told(instance: InstanceState) -> str:
     """What of it must be acted on; empty when nothing."""
     if not instance.rivals:

@@ -8,23 +8,25 @@ import pytest
 
 from failoverd.core.events import (
     Alarm,
+    Event,
     Matter,
     Reasserted,
     Reloaded,
     RivalsNoted,
     TransitionEnded,
     TransitionStarted,
+    VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Ending, Phase, Rival, Target, VrrpState
-from tests.unit.core.world import World, config, resource
+from failoverd.core.model import Ending, Phase, Rival, Target, Vip, VrrpState
+from tests.unit.core.world import VIP, World, config, resource
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 
 
-def serving(*, preempt: bool = True) -> World:
+def serving(*vips: Vip, preempt: bool = True) -> World:
     """A MASTER for a minute."""
-    plain = config(resource("disk"), vips=())
+    plain = config(resource("disk"), vips=vips)
     spec = replace(plain.instances["VI_1"], preempt=preempt)
     world = World(config=replace(plain, instances={"VI_1": spec}))
     world.say(MASTER)
@@ -130,14 +132,17 @@ def test_where_a_higher_priority_takes_mastership_giving_way_is_as_it_should_be(
     assert (world.instance.rivals, world.instance.alarm) == ((), "")
 
 
-def test_a_master_that_somebody_robbed_of_its_vip_was_alone() -> None:
-    world = serving(preempt=False)
-    world.state = replace(
-        world.state, instances={"VI_1": replace(world.instance, robbed="ip (pid 7) had removed 192.0.2.1/32")}
-    )
-    world.say(BACKUP)
+@pytest.mark.parametrize("keepalived_first", [True, False])
+def test_a_master_that_somebody_robbed_of_its_vip_was_alone(keepalived_first: bool) -> None:
+    world = serving(VIP, preempt=False)
+    robbed = VipsSeen(present={VIP: False}, removers={VIP: "ip (process 312)"})
+    events: list[Event] = [robbed, VrrpChanged(instance="VI_1", state=BACKUP)]
+    world.vips[VIP] = False
+    for event in reversed(events) if keepalived_first else events:
+        world.send(event)
     world.settle()
     assert world.instance.rivals == ()
+    assert world.instance.cause == "keepalived said BACKUP after 192.0.2.1/32 was removed from eth0 by ip (process 312)"
 
 
 def test_only_the_newest_are_remembered() -> None:
