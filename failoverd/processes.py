@@ -88,7 +88,7 @@ def look(pid: int) -> Process | None:
             parent=int(fields[1]),
             frozen=fields[0] == "T",
             program=program(pid),
-            uid=_uid(pid),
+            uid=uid(pid),
             network=network(pid),
         )
     return None
@@ -114,6 +114,15 @@ def cgroup(pid: int | str) -> str:
     lines = (PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     found = {hierarchy: path for _, hierarchy, path in (line.split(":", 2) for line in lines)}
     return found.get("name=systemd", found.get("", ""))
+
+
+def uid(pid: int) -> int:
+    """As whom the process acts (the effective uid). OSError when it has ended.
+
+    The owner of /proc/PID would be root for any process that does not want to be traced.
+    """
+    status = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+    return int(status.partition("\nUid:")[2].split()[1])
 
 
 def network(pid: int | str) -> tuple[int, int]:
@@ -190,12 +199,6 @@ def _raw_sockets(pid: int, protocol: int) -> Iterator[str]:
 def _stat(pid: int) -> list[str]:
     """What follows the name, which stands in parentheses and may hold blanks and parentheses itself."""
     return (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-
-
-def _uid(pid: int) -> int:
-    """The owner of /proc/PID would be root for any process that does not want to be traced."""
-    status = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
-    return int(status.partition("\nUid:")[2].split()[1])
 
 
 def _comm(pid: int) -> bytes:

@@ -15,6 +15,9 @@ from pathlib import Path
 from failoverd import processes
 from failoverd.drivers import DriverError
 
+#: Only it may speak to Xen. A process of somebody else's, whatever it is called, starts nothing.
+_ROOT = 0
+
 #: Words of xl that bring a domain to life.
 _VERBS = frozenset({"create", "restore", "migrate-receive"})
 
@@ -47,6 +50,8 @@ def end(pid: int, name: str | None, config: str) -> None:
 
 def _keeps(process: Path, name: str | None, config: str) -> bool:
     try:
+        if processes.uid(int(process.name)) != _ROOT:
+            return False
         words = os.fsdecode((process / "cmdline").read_bytes()).rstrip("\0").split("\0")[1:]
         if "-N" in words or _VERBS.isdisjoint(words):
             return False

@@ -203,6 +203,13 @@ async def test_who_may_start_it(  # noqa: PLR0917 # pytest passes them by name
     assert (await web.observe()).level is (Level.UNKNOWN if found else Level.STANDBY)
 
 
+async def test_what_somebody_else_runs_under_that_name_starts_nothing(
+    web: Guest, processes: FakeProcesses, cfg: str
+) -> None:
+    processes.xl(400, "xl", "create", cfg, uid=65534)
+    assert (await web.observe()).level is Level.STANDBY
+
+
 async def test_without_its_file_it_is_known_by_what_was_seen(fake: FakeXen, web: Guest, cfg: str) -> None:
     await known(web, fake)
     Path(cfg).unlink()

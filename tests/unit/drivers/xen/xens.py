@@ -112,11 +112,12 @@ class FakeProcesses:
         root.mkdir()
         (root / "self").mkdir()
 
-    def xl(self, pid: int, *words: str, stdout: str = "pipe:[13035]", comm: str = "xl") -> Path:
-        """There is one: its command line, and what it writes to."""
+    def xl(self, pid: int, *words: str, stdout: str = "pipe:[13035]", comm: str = "xl", uid: int = 0) -> Path:
+        """There is one: its command line, what it writes to, and as whom it runs."""
         process = self.root / str(pid)
         (process / "fd").mkdir(parents=True)
         (process / "comm").write_text(f"{comm}\n")
+        (process / "status").write_text(f"Name:\t{comm}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
         (process / "cmdline").write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
         (process / "fd/1").symlink_to(stdout)
         (process / "cwd").symlink_to("/")
