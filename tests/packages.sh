@@ -8,7 +8,7 @@ packages="
     python3-jsonschema python3-rich python3-argcomplete
     keepalived bird2 frr drbd-utils systemd dbus iproute2 util-linux procps kmod shellcheck perl-base
     scdoc groff-base man-db zsh fish bash-completion
-    haproxy ansible-core ansible-lint python3-apt puppet-agent puppet-lint systemd-container
+    haproxy curl ansible-core ansible-lint python3-apt puppet-agent puppet-lint systemd-container
 "
 # Compilers and headers, for the newest releases from PyPI.
 [ "${1:-}" != newest ] || packages="$packages gcc pkg-config python3-dev libsystemd-dev libgirepository1.0-dev libcairo2-dev"
