@@ -134,10 +134,11 @@ class Bgp:
     def find(self, text: str) -> dict[str, int | None]:
         """As ``{"BGP": {NAME: {"rules": [{"sequenceNumber": 10, "type": "permit", "setClauses": ["metric 100"]}]}}}``.
 
-        A route-map that is not there is left out.
+        FRR 10 says ``bgpd`` for BGP. A route-map that is not there is left out.
         """
         try:
-            rules = json.loads(text)["BGP"].get(self.name, {"rules": ()})["rules"]
+            ((_, told),) = json.loads(text).items()
+            rules = told.get(self.name, {"rules": ()})["rules"]
             found = [it["setClauses"] for it in rules if (it["sequenceNumber"], it["type"]) == self._entry]
             metric = re.search(r"^metric (\d+)$", "\n".join(found[0]), re.MULTILINE) if found else None
         except (ValueError, LookupError, TypeError, AttributeError) as error:

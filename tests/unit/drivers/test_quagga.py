@@ -205,8 +205,9 @@ async def test_a_backup_that_cannot_look_gives_up_the_good_metric(
     assert (await driver.observe()).level is Level.STANDBY
 
 
-def test_recorded_route_map() -> None:
-    text = (RECORDINGS / "frr-8.4.4-route-map.json").read_text()
+@pytest.mark.parametrize("version", ["8.4.4", "10.3"])
+def test_recorded_route_map(version: str) -> None:
+    text = (RECORDINGS / f"frr-{version}-route-map.json").read_text()
     assert quagga.Bgp("UP", "10").find(text) == {"UP 10": 300}
     assert quagga.Bgp("UP", "20").find(text) == {"UP 20": None}
     assert quagga.Bgp("UP", "50").find(text) == {"UP 50": None}  # set metric rtt
@@ -214,7 +215,7 @@ def test_recorded_route_map() -> None:
         with pytest.raises(LookupError, match="bgpd has no"):
             quagga.Bgp(name, sequence).find(text)
     with pytest.raises(LookupError, match="bgpd has no"):
-        quagga.Bgp("NOSUCH", "10").find((RECORDINGS / "frr-8.4.4-route-map-nosuch.json").read_text())
+        quagga.Bgp("NOSUCH", "10").find((RECORDINGS / f"frr-{version}-route-map-nosuch.json").read_text())
 
 
 @pytest.mark.parametrize(
