@@ -216,6 +216,10 @@ class Hypervisors:
             return
         self.wait("somebody has the VIP", self.vips)
         (master,) = self.vips()
+        self.wait_for_master(master)
+        if master == "center":  # it was the first to boot
+            self.hand_over(self.nodes[master], self.nodes["left"])
+            master = "left"
         heir = "right" if master == "left" else "left"
         self._keep(master)
         self.hand_over(self.nodes[master], self.nodes[heir])
