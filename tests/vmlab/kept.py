@@ -49,7 +49,7 @@ def _directory() -> Path:
     found = image.directory / f"{_PREFIX}{_key(image)}"
     for other in image.directory.glob(f"{_PREFIX}*"):
         if other != found:
-            shutil.rmtree(other)
+            shutil.rmtree(other, ignore_errors=True)  # others may be about to, too
     return found
 
 
