@@ -558,7 +558,7 @@ async def test_the_process_has_nothing_of_the_daemon_but_its_channel(tmp_path: P
 def test_the_process_ends_with_the_daemon(tmp_path: Path) -> None:
     program = PROGRAM.replace('print("closed"', "await asyncio.sleep(600)")
     program = program.replace(", await store.close(deadline=20))", "")
-    daemon = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+    daemon = subprocess.Popen([sys.executable, "-u", "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
     assert daemon.stdout is not None
     assert daemon.stdout.readline().startswith(b"all written")
     (pid,) = children(of=daemon.pid)
