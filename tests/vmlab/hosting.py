@@ -66,7 +66,7 @@ def files(generation: int, guests: Collection[Guest] = tuple(GUESTS.values())) -
         "/etc/drbd.d/global_common.conf": _DRBD_COMMON,
         "/etc/systemd/system/vmlab-bridge.service": _BRIDGE_UNIT,
         "/etc/systemd/system/vmlab-sampler.service": _SAMPLER_UNIT,
-        "/etc/systemd/system/drbd.service.d/vmlab.conf": _DRBD_SERVICE,
+        "/etc/modprobe.d/drbd.conf": "options drbd disable_sendpage=1\n",
         "/etc/systemd/system/failoverd.service.d/vmlab.conf": _FAILOVERD_SERVICE,
         "/etc/systemd/system/systemd-udev-trigger.service.d/vmlab.conf": _UDEV_TRIGGER,
     }
@@ -142,19 +142,12 @@ common {
 }
 """
 
-# What these units do beside costs an emulated dom0 half a minute each: waiting for the other nodes, which is
-# failoverd's to judge; and looking at every device that there is.
-_DRBD_SERVICE = """[Service]
-ExecStart=
-ExecStart=/usr/sbin/drbdadm adjust all
-Restart=on-failure
-RestartSec=1
-"""
 # Python alone needs a minute there when three machines boot at once.
 _FAILOVERD_SERVICE = """[Service]
 TimeoutStartSec=400s
 WatchdogSec=120s
 """
+# It looks at every device that there is, which costs an emulated dom0 half a minute.
 _UDEV_TRIGGER = """[Service]
 ExecStart=
 ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net

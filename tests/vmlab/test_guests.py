@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.guests, pytest.mark.timeout(1800)]
 
 _FAILOVERS = 20
 _ACTIVE, _STANDBY = 100, 300
+_DISABLE_SENDPAGE = "/sys/module/drbd/parameters/disable_sendpage"
+#: Longer than DRBD waits for its peer.
+_INTERRUPTED_SECONDS = 25
 
 
 @pytest.fixture
@@ -27,6 +30,8 @@ def lab() -> Iterator[Hypervisors]:
     """The laboratory, in which a story must lose nothing and have nothing twice."""
     with Hypervisors() as whole:
         yield whole
+        if not whole.nodes:
+            return
         heard = whole.heard(whole.judged_since)
         assert heard.copies() == []
         assert heard.lost() == []
@@ -87,6 +92,35 @@ def test_many_failovers_in_a_row_lose_nothing(lab: Hypervisors) -> None:
     print(
         f"{_FAILOVERS} failovers in {time.monotonic() - began:.0f} s, {heard.acknowledged('web')} numbers told by web"
     )
+
+
+def test_a_node_that_boots_alone_after_the_whole_room_lost_power_serves(lab: Hypervisors) -> None:
+    """Debian's drbd.service waits for the other nodes meanwhile; it must not be waited for."""
+    lab.begin()
+    cut = time.monotonic()
+    for node in lab.nodes.values():
+        node.machine.cut_power()
+    lab.boot("right")
+    lab.wait_for_master("right")
+    lab.wait_for_start("web", cut)
+    lab.wait_for_metrics({"right": _ACTIVE})
+    print(lab.story_of("right", cut, "web"))
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["pages-are-copied", "pages-are-sent-as-they-are"])
+def test_a_handover_after_replication_was_interrupted_ends(lab: Hypervisors, *, copied: bool) -> None:
+    """What DRBD had sent without a copy, it may hold for ever; and a guest cannot end whose page is held."""
+    here, there = lab.begin()
+    here.machine.sh(f"echo {'Y' if copied else 'N'} >{_DISABLE_SENDPAGE}")
+    here.machine.unplug("replication")
+    unplugged = time.monotonic()
+    lab.wait("replication has been down for a while", lambda: time.monotonic() > unplugged + _INTERRUPTED_SECONDS)
+    here.machine.plug("replication")
+    lab.wait_until_replicated()
+    lab.wait("all guests tell numbers", lab.guests_tell)
+    here.stop_keepalived()
+    lab.wait_for_master(there.name)
+    here.wait_for_phase("standby")
 
 
 def test_tools_that_hang_end_at_their_deadline_and_the_daemon_lives(lab: Hypervisors) -> None:
