@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ import pytest
 import structlog
 
 from failoverd import journal, log
+from tests.lab.waiting import wait_for
 
 PATIENCE = 30.0
 
@@ -165,13 +165,6 @@ def unread(format: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         os.close(reading)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
 def read(source: int, last: bytes, heard: list[bytes]) -> None:
     while last not in b"".join(heard):
         heard.append(os.read(source, 1 << 20))
@@ -190,7 +183,7 @@ def test_who_does_not_read_stops_nobody(
         saying.join(PATIENCE)
         assert not saying.is_alive(), "who logs has waited for who reads"
         assert 500 < log.lost() < 1000
-        until(lambda: "has taken no line for" in str(log.trouble()))
+        wait_for("the trouble is told", lambda: "has taken no line for" in str(log.trouble()), within=PATIENCE)
         log.flush(0.01)  # ends too
         heard: list[bytes] = []
         reading = threading.Thread(target=read, args=(source, b"once more", heard))
@@ -202,7 +195,7 @@ def test_who_does_not_read_stops_nobody(
         assert not reading.is_alive()
         assert b"".join(heard).count(b"lines of this log were lost") == 1
         log.flush(PATIENCE)
-        until(lambda: log.trouble() is None)
+        wait_for("it is over", lambda: log.trouble() is None, within=PATIENCE)
 
 
 def test_what_python_itself_has_to_say_is_a_line_too() -> None:
