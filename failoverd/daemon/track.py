@@ -27,12 +27,6 @@ class TrackFiles:
     def __init__(self, runtime_dir: Path) -> None:
         self._dir = runtime_dir / "track"
         self._followed: dict[str, bool] = {}
-        self._differing: set[str] = set()
-
-    @property
-    def differing(self) -> frozenset[str]:
-        """The instances for which keepalived has not been told what is wanted, though it was tried."""
-        return frozenset(self._differing)
 
     def released(self) -> frozenset[str]:
         """The instances whose mastership is given away, as the files say now."""
@@ -62,10 +56,7 @@ class TrackFiles:
 
     def _settle(self, name: str, *, release: bool) -> None:
         if self._says(name) is release or self._write(name, release=release):
-            self._differing.discard(name)
             troubles.end(_about(name))
-        else:
-            self._differing.add(name)
 
     def _write(self, name: str, *, release: bool) -> bool:
         file = self._file(name)
