@@ -6,6 +6,7 @@ Times are those of CLOCK_MONOTONIC, which all daemons of one boot share.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from failoverd import log
 from failoverd.core.model import InstanceState, Rival
@@ -17,7 +18,7 @@ _log = log.get("rivals")
 
 def remember(instances: Mapping[str, InstanceState]) -> None:
     """Let the next daemon know."""
-    told = {name: [(r.since, r.until, r.gave_way) for r in i.rivals] for name, i in instances.items() if i.rivals}
+    told = {name: [asdict(rival) for rival in i.rivals] for name, i in instances.items() if i.rivals}
     records.write(_RECORD, {"told": told})
 
 
@@ -25,11 +26,7 @@ def recall() -> dict[str, tuple[Rival, ...]]:
     """What an earlier daemon of this boot remembered, by instance; nothing, where it cannot be told."""
     found = records.read(_RECORD) or {"told": {}}
     try:
-        return {str(name): tuple(_rival(*each) for each in told) for name, told in found["told"].items()}
+        return {str(name): tuple(Rival(**each) for each in told) for name, told in found["told"].items()}
     except (AttributeError, LookupError, TypeError, ValueError):
         _log.warning("what was recorded of other MASTERs is not understood")
         return {}
-
-
-def _rival(since: float, until: float, gave_way: bool) -> Rival:  # noqa: FBT001 - as it was written
-    return Rival(since=float(since), until=float(until), gave_way=bool(gave_way))
