@@ -11,7 +11,7 @@ import contextvars
 import itertools
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -36,7 +36,7 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Escalation, InstanceState, Keepalived, State, Target
+from failoverd.core.model import Config, Keepalived, State, Target
 from failoverd.daemon import boot, chronicle, config, followed, reboot, rivals, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
@@ -49,13 +49,13 @@ from failoverd.daemon.intake.spool import spare
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.daemon.premises import Premises
 from failoverd.daemon.pulse import Pulse
-from failoverd.daemon.reboot import Reboot
 from failoverd.daemon.reloads import Reloads
 from failoverd.daemon.settings import Settings
 from failoverd.daemon.store import Store
 from failoverd.daemon.track import TrackFiles
 from failoverd.daemon.truth import Bus, Inquiry
 from failoverd.daemon.vip import VipWatch
+from failoverd.daemon.wants import Wants
 from failoverd.records import records
 
 _log = log.get("service")
@@ -89,8 +89,6 @@ class Service:
         self._admission = Admission((settings.runtime_dir / "spool", spare(settings.runtime_dir)))
         self._track = TrackFiles(settings.runtime_dir)
         self._premises = Premises(settings.runtime_dir, records)
-        self._reboot = Reboot()
-        self._maybe_active: frozenset[tuple[str, str]] = frozenset()
         self._vips = VipWatch(lambda present: self.dispatch(VipsSeen(present=present, removers=self._vips.removers)))
         self._keepalived = KeepalivedWatch(settings.runtime_dir / "keepalived.fifo", self._keepalived_is)
         self._spoken: set[str] = set()
@@ -116,14 +114,14 @@ class Service:
             stack.push_async_callback(self.store.close)
             transition = await chronicle.next_transition(self.store)
             released = self._track.released()
-            self._maybe_active = reboot.recall()
+            maybe_active = reboot.recall()
             self.state = State(
                 config=Config(),
                 instances={},
                 next_transition=transition,
                 released=released,
                 rivals=rivals.recall(),
-                maybe_active=self._maybe_active,
+                maybe_active=maybe_active,
                 strays=strays.left(followed.recall(), asyncio.get_running_loop().time()),
             )
             self.intake = Intake(
@@ -138,6 +136,9 @@ class Service:
                 keepaliveds=lambda: self._keepalived.pids,
                 listener=passed.sockets.get("notify.sock"),
                 held=passed.fifo,
+            )
+            self._wants = Wants(
+                self._track, void=self.intake.void, later=self._afterwards.append, maybe_active=maybe_active
             )
             first = boot.configured(frozenset(self._configuration.core.instances))
             self._bus = Bus(self._keepalived, self.intake.last)
@@ -229,12 +230,7 @@ class Service:
         except Exception:
             _log.exception("an impossible event; this is a bug of failoverd", event_was=repr(event))
             return
-        try:
-            self._fulfil(before.instances)
-            if self.state.config is not before.config or self.state.strays.keys() != before.strays.keys():
-                followed.remember(strays.possible(self.state))
-        except Exception:  # what is wanted is looked at again and again; what is asked for now is not
-            _log.exception("the world is not as it is wanted; this is a bug of failoverd", event_was=repr(event))
+        self._wants.fulfil(before, self.state)
         for effect in effects:
             try:
                 self._perform(effect)
@@ -254,31 +250,6 @@ class Service:
                     self._afterwards.append(partial(chronicle.remember, self.store, effect.transition))
             case Alarm():
                 self._afterwards.append(partial(chronicle.tell, effect))
-
-    def _fulfil(self, before: Mapping[str, InstanceState]) -> None:
-        """Make the world as the state wants it, whatever became of it before: what changed may want something else."""
-        changed = {name: self.state.instances[name] for name in self.state.agenda.touched}
-        for name, instance in changed.items():
-            if instance.void:
-                self.intake.void(name)
-        if any(name not in before or i.released != before[name].released for name, i in changed.items()):
-            self._tell_keepalived()
-        if any(i.rivals != (before[name].rivals if name in before else ()) for name, i in changed.items()):
-            rivals.remember(self.state.instances)
-        if any(name not in before or _feared(i) != _feared(before[name]) for name, i in changed.items()):
-            self._remember_active()
-        if any(i.unstoppable or (name in before and before[name].unstoppable) for name, i in changed.items()):
-            self._reboot.want("; ".join(filter(None, (i.unstoppable for i in self.state.instances.values()))))
-
-    def _remember_active(self) -> None:
-        """Of what is to be rebooted for: whether it may be active outlives the daemon."""
-        found = frozenset((name, r) for name, instance in self.state.instances.items() for r in _feared(instance))
-        if found != self._maybe_active:
-            self._maybe_active = found
-            self._afterwards.append(partial(reboot.remember, found))
-
-    def _tell_keepalived(self) -> None:
-        self._track.want({name: bool(instance.released) for name, instance in self.state.instances.items()})
 
     def _say(self, log_it: Callable[..., None], event: str, **fields: object) -> None:
         """Log it when the steps of this event have been started: a line costs a tenth of what starting one does."""
@@ -375,7 +346,7 @@ class Service:
         self.intake.followed = frozenset(core.instances)
         self.dispatch(Reloaded(config=core))
         for part in (
-            self._tell_keepalived,
+            partial(self._wants.tell_keepalived, self.state),
             partial(self._keepalived.follow, core.instances),
             partial(self._bus.follow, configuration.members),
             partial(self._vips.watch, places),
@@ -401,12 +372,3 @@ class Service:
     def node(self) -> str:
         """The name of this node."""
         return self._configuration.node
-
-
-def _feared(instance: InstanceState) -> frozenset[str]:
-    """What may be active, and is to be rebooted for where it cannot be stopped."""
-    return frozenset(
-        name
-        for name, resource in instance.resources.items()
-        if resource.maybe_active and resource.spec.escalation is Escalation.REBOOT
-    )

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from failoverd.core import machine
 from failoverd.core.events import Observe, Reloaded, Stirred
-from failoverd.daemon import config, vip
+from failoverd.daemon import config, vip, wants
 from failoverd.daemon.service import Service
 from failoverd.daemon.settings import Settings
 from failoverd.drivers import exec as exec_driver
@@ -115,7 +115,7 @@ async def test_a_reload_that_fails_leaves_all_as_it_was(
     assert node.service.state.instances["VI_1"].spec is state.instances["VI_1"].spec
 
 
-@pytest.mark.parametrize("part", ["_tell_keepalived", "_keepalived.follow", "_vips.watch"])
+@pytest.mark.parametrize("part", ["_wants.tell_keepalived", "_keepalived.follow", "_vips.watch"])
 async def test_what_fails_after_the_core_keeps_nothing_else_back(
     monkeypatch: pytest.MonkeyPatch, node: Node, part: str
 ) -> None:
@@ -137,7 +137,8 @@ async def test_what_is_asked_for_is_done_though_the_world_cannot_be_as_wanted(
 ) -> None:
     performed: list[object] = []
     with monkeypatch.context() as broken:
-        broken.setattr(node.service, "_fulfil", fails)
+        broken.setattr(wants.Wants, "_words", fails)
+        broken.setattr(node.service._wants, "_void", fails)
         broken.setattr(node.service.executor, "perform", performed.append)
         node.service.dispatch(Stirred(instance="VI_1", resource="disk"))
     assert [type(effect) for effect in performed] == [Observe]
