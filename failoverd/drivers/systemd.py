@@ -65,16 +65,18 @@ class Unit:
     async def deactivate(self) -> None:
         """Stop it; when it has not stopped in its time, kill all its processes."""
         command.note(self._systemctl("stop"))
+        stopping = asyncio.create_task(dbus.stop_unit(self._name))
         try:
-            async with asyncio.timeout(self._stop_timeout):
-                result = await dbus.stop_unit(self._name)
-        except TimeoutError:
-            await self._kill()
-            return
+            ended, _ = await asyncio.wait({stopping}, timeout=self._stop_timeout)
+            if not ended:
+                await self._kill()
+            result = await stopping  # one job: it ends when the last process has
         except dbus.BusError as error:
             if error.name != _NO_SUCH_UNIT:
                 raise
             return
+        finally:
+            stopping.cancel()
         if result != "done" and (await self.observe()).level is not Level.STANDBY:
             self._judge("stop", result)
 
@@ -88,10 +90,6 @@ class Unit:
         command.note(self._killing())
         with contextlib.suppress(dbus.BusError):  # it stopped a moment ago: there is nothing to kill
             await dbus.kill_unit(self._name, signal.SIGKILL)
-        # The job of the stop is still there, so this joins it and ends when the last process has.
-        result = await dbus.stop_unit(self._name)
-        if result != "done" and (await self.observe()).level is not Level.STANDBY:
-            self._judge("stop", result)
 
     def _judge(self, what: str, result: str) -> None:
         if result != "done":

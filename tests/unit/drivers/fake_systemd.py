@@ -107,7 +107,7 @@ class Manager:
         unit = self.known(name)
         if unit.job is not None and number == 9:
             unit.Result = "signal"
-            GLib.timeout_add(50, self.removed, unit.job, name, "done", ("failed", "failed"))
+            GLib.timeout_add(0, self.removed, unit.job, name, "done", ("failed", "failed"))
 
     def known(self, name: str) -> Unit:
         if name.startswith("nosuch"):
