@@ -187,7 +187,7 @@ class Executor:
                 verb=effect.verb.value,
                 outcome=outcome.value,
                 seconds=round(ended - started, 3),
-                level=seen.level.value,
+                observed=seen.level.value,
                 **({"reason": reason} if reason else {}),
                 **({"detail": seen.detail} if seen.detail else {}),
             )

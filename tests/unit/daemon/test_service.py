@@ -297,6 +297,9 @@ def test_a_step_that_hangs_ends_at_its_deadline(node: Living) -> None:
     status = node.until("failed")
     assert "did not end within 0.2 s" in status["reason"]
     assert status["resources"]["other"]["level"] == "active", "what does not depend on it had begun"
+    lines = [json.loads(line) for line in node.log.read_text().splitlines()]
+    steps = {line["resource"]: line["level"] for line in lines if line["event"] == "step ended"}
+    assert steps == {"stuck": "error", "other": "info"}, "how grave a line is, not what was seen"
     node.hook("BACKUP")
     assert (node.things / "other").exists() or node.instance_status()["phase"] in ("demoting", "standby")
 
