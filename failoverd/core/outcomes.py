@@ -33,7 +33,8 @@ def observed(turn: Turn, instance: InstanceState, event: ResourceObserved) -> In
     turn.cause = f"{event.resource} was observed {event.seen.level.value}"
     if event.seen.detail:
         turn.cause += f": {event.seen.detail}"
-    turn.drift = True
+    goal = None if instance.direction is None else planner.GOAL[instance.direction]
+    turn.drift = resource.seen.level is goal and event.seen.level is not goal
     if event.seen.alarm and event.seen.alarm != resource.seen.alarm:
         turn.alarm(instance, Matter.ATTENTION, f"{event.resource}: {event.seen.alarm}")
     before, again = resource, resource.look.again

@@ -117,6 +117,17 @@ def test_the_others_go_on_where_it_says_so() -> None:
     assert "disk: it refused" in world.instance.alarm
 
 
+def test_what_may_go_on_when_its_obstacle_has_passed_has_not_drifted() -> None:
+    world = master(resource("disk", on_failure=OnFailure.CONTINUE), resource("guest"), settle=False)
+    refuse(world)
+    world.settle()
+    world.log.clear()
+    see(world, "")
+    world.settle()
+    assert world.actual[DISK] is Level.ACTIVE
+    assert not [e for e in world.log if isinstance(e, Alarm)]
+
+
 def test_hope_is_renewed_by_the_next_word_and_by_an_operator() -> None:
     world = master(resource("disk"), settle=False)
     refuse(world)
