@@ -223,9 +223,10 @@ def _held(instance: InstanceState, course: _Course) -> Phase:
     if any(r.step is not None and not r.overdue for r in instance.resources.values()):
         return Phase.PROMOTING
     if course.overdue:
-        may_fail = (r.given_up and r.spec.on_failure is OnFailure.CONTINUE for r in instance.resources.values())
-        levels = (r.seen.level is Level.ACTIVE for r in instance.resources.values())
-        active = all(here or without for here, without in zip(levels, may_fail, strict=True))
+        active = all(
+            r.seen.level is Level.ACTIVE or (r.given_up and r.spec.on_failure is OnFailure.CONTINUE)
+            for r in instance.resources.values()
+        )
         return Phase.ACTIVE if active else Phase.FAILED
     drifted = instance.settled is Phase.ACTIVE and planner.candidates(instance.resources, Target.ACTIVE)
     if instance.transition is None and instance.settled is not None and not drifted:
