@@ -302,6 +302,15 @@ class ResourceState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Mastership was given away: `why`, empty when it was taken back since; `at`: when; `times`: how often in a row."""
+
+    why: str
+    at: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
     """Another node was MASTER beside this one, and nobody has acknowledged it.
 
@@ -430,7 +439,7 @@ class State:
     `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
     have ended. `lent`: by its id, a step that began under another name, and the instances and resources that have it.
     `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon, until the
-    first configuration: `released`: instances whose mastership it gave away; `rivals`: what it recorded of other
+    first configuration: `released`: how it gave mastership away, by instance; `rivals`: what it recorded of other
     MASTERs; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby since.
     `stopping`: this one ends; what is on its way to standby gets there, and all else stays as it is.
     """
@@ -442,7 +451,7 @@ class State:
     orphans: Mapping[tuple[str, str], Step] = field(default_factory=dict)
     lent: Mapping[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     strays: Mapping[frozenset[str], Stray] = field(default_factory=dict)
-    released: frozenset[str] = frozenset()
+    released: Mapping[str, Release] = field(default_factory=dict)
     rivals: Mapping[str, tuple[Rival, ...]] = field(default_factory=dict)
     maybe_active: frozenset[tuple[str, str]] = frozenset()
     stopping: bool = False

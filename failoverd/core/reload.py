@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from failoverd.core import outcomes, strays
-from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, ResourceState, Step, Verb, Vip
+from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, Release, ResourceState, Step, Verb, Vip
 from failoverd.core.settle import unconfirmed
 from failoverd.core.turn import Turn
 
@@ -31,7 +31,7 @@ def reload(turn: Turn, config: Config) -> None:
         adopted = {(name, r) for r in spec.resources}
         orphans = {key: step for key, step in turn.state.orphans.items() if key not in adopted}
         turn.state = replace(turn.state, orphans=orphans)
-    turn.state = replace(turn.state, released=frozenset(), rivals={}, maybe_active=frozenset(), lent=_lent(turn))
+    turn.state = replace(turn.state, released={}, rivals={}, maybe_active=frozenset(), lent=_lent(turn))
     strays.find(turn, old)
 
 
@@ -71,6 +71,7 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec, steps
     next_check = turn.now + turn.state.config.check_interval
     vips: dict[Vip, bool | None] = {vip: old.vips.get(vip) if old is not None else None for vip in spec.vips}
     if old is None:
+        release = turn.state.released.get(spec.name) or Release(why="", at=turn.now, times=0)
         new = InstanceState(
             spec=spec,
             since=turn.now,
@@ -78,9 +79,9 @@ def _configured(turn: Turn, old: InstanceState | None, spec: InstanceSpec, steps
             words=turn.number(),
             vips=vips,
             resources=resources,
-            released="an earlier failoverd did it" if spec.name in turn.state.released else "",
-            released_at=turn.now,
-            releases=int(spec.name in turn.state.released),
+            released=release.why,
+            released_at=release.at,
+            releases=release.times,
             rivals=turn.state.rivals.get(spec.name, ()),
             reason="nothing is known yet",
         )

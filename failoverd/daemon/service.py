@@ -37,7 +37,7 @@ from failoverd.core.events import (
     VrrpChanged,
 )
 from failoverd.core.model import Config, Keepalived, State, Target
-from failoverd.daemon import boot, chronicle, config, followed, reboot, rivals, status, systemd, vip
+from failoverd.daemon import boot, chronicle, config, followed, reboot, released, rivals, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers
 from failoverd.daemon.config import ConfigError, Configuration
@@ -113,16 +113,17 @@ class Service:
             self.store.start()
             stack.push_async_callback(self.store.close)
             transition = await chronicle.next_transition(self.store)
-            released = self._track.released()
+            now = asyncio.get_running_loop().time()
+            given_away = released.recall(self._track.released(), now)
             maybe_active = reboot.recall()
             self.state = State(
                 config=Config(),
                 instances={},
                 next_transition=transition,
-                released=released,
+                released=given_away,
                 rivals=rivals.recall(),
                 maybe_active=maybe_active,
-                strays=strays.left(followed.recall(), asyncio.get_running_loop().time()),
+                strays=strays.left(followed.recall(), now),
             )
             self.intake = Intake(
                 self._settings.runtime_dir,

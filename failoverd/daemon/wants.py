@@ -12,7 +12,7 @@ from typing import NamedTuple
 from failoverd import log
 from failoverd.core import strays
 from failoverd.core.model import Escalation, InstanceState, State
-from failoverd.daemon import followed, reboot, rivals
+from failoverd.daemon import followed, reboot, released, rivals
 from failoverd.daemon.track import TrackFiles
 
 _log = log.get("wants")
@@ -67,8 +67,9 @@ class Wants:
 
     def _mastership(self, change: _Change) -> None:
         before = change.before.instances
-        if any(name not in before or i.released != before[name].released for name, i in change.touched.items()):
+        if any(name not in before or _release(i) != _release(before[name]) for name, i in change.touched.items()):
             self.tell_keepalived(change.now)
+            released.remember(change.now.instances)
 
     def _rivals(self, change: _Change) -> None:
         before = change.before.instances
@@ -94,6 +95,10 @@ class Wants:
         before, now = change.before, change.now
         if now.config is not before.config or now.strays.keys() != before.strays.keys():
             followed.remember(strays.possible(now))
+
+
+def _release(instance: InstanceState) -> tuple[str, int]:
+    return instance.released, instance.releases
 
 
 def _feared(instance: InstanceState) -> frozenset[str]:

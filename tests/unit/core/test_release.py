@@ -225,13 +225,20 @@ def test_after_the_configured_time_a_sound_standby_takes_it_back() -> None:
     assert world.now >= given + 600
 
 
-def test_a_restart_remembers_that_it_was_given_away() -> None:
-    world = released()
-    world.start()
-    world.say(VrrpState.MASTER)
-    world.settle()
-    assert world.instance.phase is Phase.REFUSED
-    assert "an earlier failoverd" in world.instance.reason
+def test_a_restart_remembers_that_it_was_given_away_why_and_since_when() -> None:
+    world = released(take_back_after=600.0)
+    world.obstacles.clear()
+    given = world.instance.released_at
+    while world.released:
+        assert world.now < given + 700
+        world.now += 50.0
+        world.start()
+        assert world.instance.released in ("", "disk: it refused")
+        world.settle()
+        while world.released and world.now < given + 600 and world.tick():
+            world.settle()
+    assert world.now >= given + 600
+    assert world.instance.releases == 1, "how often in a row"
 
 
 def released(take_back_after: float | None = None) -> World:

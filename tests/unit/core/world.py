@@ -40,6 +40,7 @@ from failoverd.core.model import (
     OnRefused,
     Outcome,
     Phase,
+    Release,
     ResourceSpec,
     Rival,
     State,
@@ -138,7 +139,7 @@ class World:
             config=Config(),
             instances={},
             strays=left,
-            released=frozenset(self.released),
+            released=self._releases(),
             rivals=self.rivals,
             maybe_active=self.maybe_active(),
         )
@@ -147,6 +148,11 @@ class World:
         for name, condition in self.keepalived.items():
             self.send(KeepalivedSeen(instances=frozenset((name,)), condition=condition))
         self.send(VipsSeen(present=dict(self.vips)))
+
+    def _releases(self) -> dict[str, Release]:
+        """The same, of mastership that was given away."""
+        instances = self.state.instances.items() if hasattr(self, "state") else ()
+        return {name: Release(why=i.released, at=i.released_at, times=i.releases) for name, i in instances}
 
     def maybe_active(self) -> frozenset[Key]:
         """What the daemon would leave to the next one."""
