@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from failoverd.trouble import troubles
+from failoverd import trouble
+from failoverd.trouble import Troubles
 
 # How long an example takes says how busy the machine is, and nothing about us.
 settings.register_profile("failoverd", deadline=None)
@@ -13,5 +14,7 @@ settings.load_profile("failoverd")
 
 
 @pytest.fixture(autouse=True)
-def no_trouble_of_another_test() -> None:
-    troubles._standing.clear()
+def troubles() -> Troubles:
+    """Those of the process, and none of another test's."""
+    trouble.troubles._standing.clear()
+    return trouble.troubles

@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from failoverd import records as module
 from failoverd.records import LockedError, Records, get, put
 from failoverd.trouble import Troubles
 from tests.unit import full
-
-
-@pytest.fixture(autouse=True)
-def troubles(monkeypatch: pytest.MonkeyPatch) -> Troubles:
-    made = Troubles()
-    monkeypatch.setattr(module, "troubles", made)
-    return made
 
 
 @pytest.fixture

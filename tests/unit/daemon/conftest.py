@@ -1,4 +1,4 @@
-"""What the daemon's tests share: a network of one's own."""
+"""What the daemon's tests share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from failoverd.daemon import names
+from tests.unit.daemon.keepaliveds import Fakes
 
 _CLONE_NEWNET = 0x40000000
 
@@ -18,6 +19,14 @@ _CLONE_NEWNET = 0x40000000
 def nobody_is_known_yet() -> None:
     for directory in (names.user_name, names.user, names.group):
         directory._known.clear()
+
+
+@pytest.fixture
+def fakes() -> Iterator[Fakes]:
+    """Programs that are taken for keepalived."""
+    made = Fakes()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -62,14 +62,22 @@ class Living:
         self.tables.append(f'[instance."{name}"]\n{body}\n')
         self._write()
 
-    def resource(self, name: str, *needs: str, takes: str = "0", body: str = "", instance: str = "VI_1") -> None:
-        """A file that is made and removed in `takes` seconds (a word for sleep(1))."""
+    def resource(
+        self,
+        name: str,
+        *needs: str,
+        takes: str = "0",
+        body: str = "",
+        instance: str = "VI_1",
+        activate: Sequence[str] = (),
+    ) -> None:
+        """A file that is made and removed in `takes` seconds (a word for sleep(1)), or by another `activate`."""
         thing, journal = self.things / name, self.things / "journal"
         step = f'echo "+ $0 {name}" >>{journal}; sleep {takes}; $1 {thing}; echo "- $0 {name}" >>{journal}'
         lines = [
             f'[instance."{instance}".resource.{name}]',
             'driver = "exec"',
-            f"activate = {json.dumps(['sh', '-c', step, 'activate', 'touch'])}",
+            f"activate = {json.dumps(list(activate) or ['sh', '-c', step, 'activate', 'touch'])}",
             f"deactivate = {json.dumps(['sh', '-c', step, 'deactivate', 'rm -f'])}",
             f"observe = {json.dumps(['sh', '-c', f'test -e {thing} || exit 3'])}",
             f"needs = {json.dumps(list(needs))}",

@@ -24,13 +24,6 @@ USERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def troubles(monkeypatch: pytest.MonkeyPatch) -> Troubles:
-    made = Troubles()
-    monkeypatch.setattr(access, "troubles", made)
-    return made
-
-
 @pytest.fixture
 def spools(tmp_path: Path) -> tuple[Path, ...]:
     made = (tmp_path / "spool", tmp_path / "second")

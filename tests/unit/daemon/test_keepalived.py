@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +21,6 @@ from tests.unit.daemon.keepaliveds import Fakes
 pytestmark = pytest.mark.usefixtures("own_network")
 
 RUNNING, STOPPED, GONE = Keepalived.RUNNING, Keepalived.STOPPED, Keepalived.GONE
-
-
-@pytest.fixture
-def fakes() -> Iterator[Fakes]:
-    made = Fakes()
-    yield made
-    made.close()
 
 
 class Told:

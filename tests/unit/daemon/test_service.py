@@ -222,13 +222,8 @@ def test_what_a_stranger_puts_into_his_environment_is_nothing_to_a_start(chain: 
 def test_what_a_step_left_in_a_process_group_of_its_own_outlives_a_restart(node: Living) -> None:
     pid = node.things / "pid"
     node.instance()
-    node.resource("guest")
-    activate = ["bash", "-c", f"set -m; sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"]
-    node.tables[-1] = "\n".join(
-        f"activate = {json.dumps(activate)}" if line.startswith("activate") else line
-        for line in [*node.tables[-1].splitlines(), 'timeout = "1s"']
-    )
-    node._write()
+    leaving = f"set -m; sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"
+    node.resource("guest", activate=["bash", "-c", leaving], body='timeout = "1s"')
     node.start()
     node.hook("MASTER")
     node.until("active")
@@ -378,13 +373,8 @@ def test_what_a_reload_adds_soon_after_a_boot_is_left_alone(node: Living) -> Non
 def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: Living) -> None:
     pid = node.things / "pid"
     node.instance()
-    node.resource("guest")
-    made = {"activate": f"setsid sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"}
-    node.tables[-1] = "\n".join(
-        f"activate = {json.dumps(['sh', '-c', made['activate']])}" if line.startswith("activate") else line
-        for line in [*node.tables[-1].splitlines(), 'timeout = "1s"']
-    )
-    node._write()
+    leaving = f"setsid sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"
+    node.resource("guest", activate=["sh", "-c", leaving], body='timeout = "1s"')
     node.start()
     node.hook("MASTER")
     node.until("active")
@@ -408,10 +398,7 @@ def test_what_the_watchdog_kills_says_where_it_was(chain: Living) -> None:
 
 def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) -> None:
     node.instance()
-    node.resource("disk", body="retries = 0")
-    good = node.tables[-1]
-    node.tables[-1] = good.replace('"touch"', '"false"')
-    node._write()
+    node.resource("disk", body="retries = 0", activate=["false"])
     node.start()
     node.hook("MASTER")
     node.until("failed")
@@ -427,9 +414,7 @@ def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) 
 
 def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_it_back(node: Living) -> None:
     node.instance()
-    node.resource("disk", body='retries = 0\non_failure = "release"')
-    node.tables[-1] = node.tables[-1].replace('"touch"', '"false"')
-    node._write()
+    node.resource("disk", body='retries = 0\non_failure = "release"', activate=["false"])
     node.start()
     track = node.run_dir / "track" / "VI_1"
     assert track.read_text() == "0\n"

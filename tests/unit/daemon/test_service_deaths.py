@@ -28,13 +28,6 @@ def node(tmp_path: Path) -> Iterator[Living]:
     made.stop(signal.SIGKILL)
 
 
-@pytest.fixture
-def fakes() -> Iterator[Fakes]:
-    made = Fakes()
-    yield made
-    made.close()
-
-
 def by_fifo(_node: Living, fake: Fake, state: str) -> None:
     fake.do(f"echo 'INSTANCE \"VI_1\" {state} 150' >&4; echo said")
     assert fake.line() == "said\n"

@@ -31,9 +31,7 @@ def troubles(node: Living) -> list[str]:
 def broken(node: Living) -> Living:
     """What fails where it is MASTER, and gives mastership away."""
     node.instance()
-    node.resource("disk", body='on_failure = "release"\nretries = 0')
-    node.tables[-1] = node.tables[-1].replace('"touch"', '"false"')
-    node._write()
+    node.resource("disk", body='on_failure = "release"\nretries = 0', activate=["false"])
     return node
 
 

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.daemon import track as module
 from failoverd.daemon.track import TrackFiles
 from failoverd.trouble import Troubles
 from tests.unit import full
-
-
-@pytest.fixture(autouse=True)
-def troubles(monkeypatch: pytest.MonkeyPatch) -> Troubles:
-    made = Troubles()
-    monkeypatch.setattr(module, "troubles", made)
-    return made
 
 
 @pytest.fixture

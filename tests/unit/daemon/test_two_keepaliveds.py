@@ -24,13 +24,6 @@ def node(tmp_path: Path) -> Iterator[Living]:
     made.stop(signal.SIGKILL)
 
 
-@pytest.fixture
-def fakes() -> Iterator[Fakes]:
-    made = Fakes()
-    yield made
-    made.close()
-
-
 def say(node: Living, fake: Fake, name: str, state: str) -> None:
     """What a keepalived does: it runs the hook."""
     fake.do(f"{HOOK} --runtime-dir {node.run_dir} INSTANCE {name} {state} 150; echo said")
