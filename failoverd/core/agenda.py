@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from failoverd.core import guards, planner
-from failoverd.core.model import InstanceState, Target
+from failoverd.core.model import InstanceState
+from failoverd.core.words import Target
 
 
 def due(instance: InstanceState, now: float) -> float:

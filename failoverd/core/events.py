@@ -6,18 +6,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from failoverd.core.model import (
-    Config,
-    Ending,
-    Keepalived,
-    Observation,
-    Outcome,
-    ResourceSpec,
-    Target,
-    Verb,
-    Vip,
-    VrrpState,
-)
+from failoverd.core.model import Observation
+from failoverd.core.spec import Config, ResourceSpec, Vip
+from failoverd.core.words import Ending, Keepalived, Outcome, Target, Verb, VrrpState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from failoverd.core.model import InstanceState, Keepalived, Target
+from failoverd.core.model import InstanceState
+from failoverd.core.words import Keepalived, Target
 
 #: Seconds in which keepalived hears of a track file that has changed, and in which it has let go for another node.
 HEARD = 2.0

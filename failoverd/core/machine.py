@@ -50,19 +50,12 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import (
-    InstanceState,
-    Keepalived,
-    Level,
-    OnFailure,
-    State,
-    Target,
-    Vip,
-    VrrpState,
-)
+from failoverd.core.model import InstanceState, State
 from failoverd.core.reload import reload
 from failoverd.core.settle import settle, take_back, unconfirmed
+from failoverd.core.spec import Vip
 from failoverd.core.turn import Turn
+from failoverd.core.words import Keepalived, Level, OnFailure, Target, VrrpState
 
 #: Seconds for which a look that may have been taken too early is renewed.
 _RENEWED = 5.0

@@ -1,138 +1,16 @@
-"""The things that the core decides about, as frozen data.
+"""What is known, and what is being done about it, as frozen data.
 
 All times are seconds on one monotonic clock that the caller passes in; all durations are seconds.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-#: Seconds that the forced rung of a deactivation has, after `ResourceSpec.stop_timeout` was not enough.
-FORCED_STOP = 10.0
-
-
-class VrrpState(enum.Enum):
-    """What keepalived said of an instance, in keepalived's words."""
-
-    MASTER = "MASTER"
-    BACKUP = "BACKUP"
-    FAULT = "FAULT"
-    STOP = "STOP"
-    DELETED = "DELETED"
-
-    @property
-    def target(self) -> Target:
-        """MASTER asks for ACTIVE, every other word for STANDBY."""
-        return Target.ACTIVE if self is VrrpState.MASTER else Target.STANDBY
-
-
-class Target(enum.Enum):
-    """What failoverd wants of an instance on this node."""
-
-    ACTIVE = "active"
-    STANDBY = "standby"
-
-
-class Phase(enum.Enum):
-    """Where an instance stands, in one word."""
-
-    UNKNOWN = "unknown"  # nothing trustworthy says what this node should be: watch, do nothing
-    STANDBY = "standby"
-    PROMOTING = "promoting"
-    ACTIVE = "active"
-    DEMOTING = "demoting"
-    REFUSED = "refused"  # MASTER, but a guard said no
-    FAILED = "failed"
-
-    @property
-    def settled(self) -> bool:
-        """Nothing is under way, and nothing will be by itself."""
-        return self not in (Phase.PROMOTING, Phase.DEMOTING)
-
-
-class Keepalived(enum.Enum):
-    """keepalived's processes, as seen. STOPPED: there, but frozen (SIGSTOP). GONE: they were there and died."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-    GONE = "gone"
-
-
-class Level(enum.Enum):
-    """What was observed of a resource. UNKNOWN: the observation could not be made."""
-
-    ACTIVE = "active"
-    STANDBY = "standby"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-
-
-class Verb(enum.Enum):
-    """The two verbs of every driver."""
-
-    ACTIVATE = "activate"
-    DEACTIVATE = "deactivate"
-
-
-class Outcome(enum.Enum):
-    """How a step ended.
-
-    HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now. NOT_STARTED: its tool could
-    not be started, which says nothing of the resource.
-    """
-
-    DONE = "done"
-    FAILED = "failed"
-    TIMED_OUT = "timed-out"
-    HUNG = "hung"
-    REFUSED = "refused"
-    NOT_STARTED = "not-started"
-
-
-class Ending(enum.Enum):
-    """How a transition ended."""
-
-    ACTIVE = "active"
-    PARTIAL = "partial"  # active, but without what may fail
-    STANDBY = "standby"
-    REFUSED = "refused"
-    RELEASED = "released"  # mastership was given away
-    FAILED = "failed"
-    OVERTAKEN = "overtaken"  # a later event came before it had settled
-
-
-class OnFailure(enum.Enum):
-    """What a resource that would not activate means for the rest of its instance."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-    RELEASE = "release"  # give mastership away
-
-
-class OnRefused(enum.Enum):
-    """What a refusal, of an instance or of one of its resources, means for mastership."""
-
-    HOLD = "hold"
-    RELEASE = "release"  # give mastership away
-
-
-class Escalation(enum.Enum):
-    """What happens when a resource will not deactivate, by no means."""
-
-    ALERT = "alert"
-    REBOOT = "reboot"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
-    """How often (`max`) within how long (`within`, seconds) what ends by itself while it is active is started again."""
-
-    max: int
-    within: float
+from failoverd.core.spec import Config, InstanceSpec, ResourceSpec, Vip
+from failoverd.core.words import Escalation, Keepalived, Level, Phase, Target, Verb, VrrpState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,83 +24,6 @@ class Observation:
     detail: str = ""
     alarm: str | None = None
     obstacle: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vip:
-    """A virtual address as configured, e.g. ``192.0.2.1/24`` on ``vlan10``."""
-
-    address: str
-    interface: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceSpec:
-    """One resource of one instance, as this node is to carry it. Durations in seconds.
-
-    `options`: the driver's own, which the core only compares. `moves`: all that is moved, in words that are the same
-    for whoever moves it; empty: it is known only by this resource's name. `restart`: None where what ends by itself is
-    started again for ever.
-    """
-
-    instance: str
-    name: str
-    driver: str
-    options: Any = field(default=None, hash=False)
-    moves: frozenset[str] = frozenset()
-    needs: frozenset[str] = frozenset()
-    timeout: float = 30.0
-    stop_timeout: float = 30.0
-    retries: int = 2
-    backoff: float = 1.0
-    on_failure: OnFailure = OnFailure.STOP
-    on_refused: OnRefused = OnRefused.HOLD
-    restart: Restart | None = None
-    escalation: Escalation = Escalation.ALERT
-
-    @property
-    def things(self) -> frozenset[str]:
-        """All that is moved, the same for whoever moves it."""
-        return self.moves or frozenset({f"{self.driver} {self.instance} {self.name}"})
-
-    def seen_as(self, other: ResourceSpec) -> bool:
-        """What was seen of `other` counts for this one too: the same driver looked, with the same options."""
-        return self.driver == other.driver and self.options == other.options
-
-    def deadline(self, verb: Verb) -> float:
-        """How long one step may take, in seconds: a deactivation has its graceful rung, then its forced one."""
-        return self.timeout if verb is Verb.ACTIVATE else self.stop_timeout + FORCED_STOP
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceSpec:
-    """One instance: its addresses, how long (s) to wait for them after MASTER, and its resources by name.
-
-    `preempt`: a node of higher priority takes mastership from one that serves. `on_refused`: what it means for
-    mastership that the addresses did not come. `take_back_after`: seconds after which mastership
-    that was given away is taken back, by a sound standby; None: an operator does.
-    """
-
-    name: str
-    vips: tuple[Vip, ...] = ()
-    vip_timeout: float = 5.0
-    preempt: bool = True
-    on_refused: OnRefused = OnRefused.HOLD
-    take_back_after: float | None = 60.0
-    resources: Mapping[str, ResourceSpec] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """The configuration as the core sees it: this node only.
-
-    `parallel`: how many steps may run at once on the node. `check_interval`: seconds between two looks
-    at a resource that nothing happens to.
-    """
-
-    instances: Mapping[str, InstanceSpec] = field(default_factory=dict)
-    parallel: int = 128
-    check_interval: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ import enum
 from collections import Counter
 from dataclasses import dataclass, field
 
-from failoverd.core.model import VrrpState
+from failoverd.core.words import VrrpState
 
 #: Ticks since boot, and pid.
 Fork = tuple[int, int]

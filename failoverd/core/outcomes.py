@@ -7,15 +7,9 @@ from dataclasses import replace
 
 from failoverd.core import planner
 from failoverd.core.events import Matter, ResourceObserved, StepEnded
-from failoverd.core.model import (
-    InstanceState,
-    Level,
-    Observation,
-    Outcome,
-    ResourceState,
-    Target,
-)
+from failoverd.core.model import InstanceState, Observation, ResourceState
 from failoverd.core.turn import Turn
+from failoverd.core.words import Level, Outcome, Target
 
 #: How an attempt at a deactivation ends that was made, and failed.
 _DENIED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.HUNG})

@@ -14,16 +14,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from failoverd.core.model import (
-    InstanceSpec,
-    InstanceState,
-    Level,
-    OnFailure,
-    ResourceSpec,
-    ResourceState,
-    Target,
-    Verb,
-)
+from failoverd.core.model import InstanceState, ResourceState
+from failoverd.core.spec import InstanceSpec, ResourceSpec
+from failoverd.core.words import Level, OnFailure, Target, Verb
 
 #: Longest pause between two attempts, in seconds.
 LONGEST_BACKOFF = 30.0

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from failoverd.core import outcomes, strays
-from failoverd.core.model import Config, Ending, InstanceSpec, InstanceState, Release, ResourceState, Step, Verb, Vip
+from failoverd.core.model import InstanceState, Release, ResourceState, Step
 from failoverd.core.settle import unconfirmed
+from failoverd.core.spec import Config, InstanceSpec, Vip
 from failoverd.core.turn import Turn
+from failoverd.core.words import Ending, Verb
 
 
 def reload(turn: Turn, config: Config) -> None:

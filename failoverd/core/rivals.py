@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from failoverd.core.events import VrrpChanged
-from failoverd.core.model import Ending, InstanceState, Rival, Target, VrrpState
+from failoverd.core.model import InstanceState, Rival
 from failoverd.core.turn import Turn
+from failoverd.core.words import Ending, Target, VrrpState
 
 #: Seconds after it became MASTER in which another one may be on its way to give way, or it may itself.
 CROSSING = 3.0

@@ -6,20 +6,9 @@ from dataclasses import dataclass, replace
 
 from failoverd.core import guards, planner, rivals, strays
 from failoverd.core.events import Matter
-from failoverd.core.model import (
-    Ending,
-    InstanceState,
-    Keepalived,
-    Level,
-    OnFailure,
-    OnRefused,
-    Phase,
-    ResourceState,
-    Target,
-    Verb,
-    VrrpState,
-)
+from failoverd.core.model import InstanceState, ResourceState
 from failoverd.core.turn import Turn
+from failoverd.core.words import Ending, Keepalived, Level, OnFailure, OnRefused, Phase, Target, Verb, VrrpState
 
 _ENDING = {
     Phase.ACTIVE: Ending.ACTIVE,

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from failoverd.core.events import Alarm, Matter, ResourceObserved
-from failoverd.core.model import InstanceState, Level, Observation, ResourceSpec, ResourceState, State, Stray
+from failoverd.core.model import InstanceState, Observation, ResourceState, State, Stray
+from failoverd.core.spec import ResourceSpec
 from failoverd.core.turn import Turn
+from failoverd.core.words import Level
 
 #: Seconds between two looks at one.
 CHECK = 10.0

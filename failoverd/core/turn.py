@@ -19,7 +19,9 @@ from failoverd.core.events import (
     TransitionEnded,
     TransitionStarted,
 )
-from failoverd.core.model import Agenda, Ending, InstanceState, Look, ResourceSpec, ResourceState, State, Step, Target
+from failoverd.core.model import Agenda, InstanceState, Look, ResourceState, State, Step
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Ending, Target
 
 #: Seconds that one look at a resource may take.
 LOOK_TIMEOUT = 10.0

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from failoverd import log
 from failoverd.core.events import Acknowledged, Reset, RivalsNoted
-from failoverd.core.model import InstanceState, Target
+from failoverd.core.model import InstanceState
+from failoverd.core.words import Target
 from failoverd.daemon import chronicle, status
 from failoverd.daemon.access import Peer
 from failoverd.daemon.control import Handler, Refused

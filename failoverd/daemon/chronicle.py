@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from failoverd import log
 from failoverd.core.events import Alarm, Matter, TransitionEnded, TransitionStarted
-from failoverd.core.model import Ending
+from failoverd.core.words import Ending
 from failoverd.daemon import messages
 from failoverd.daemon.intake import Told
 from failoverd.daemon.store import Store

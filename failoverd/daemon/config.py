@@ -15,16 +15,8 @@ from pathlib import Path as File
 from typing import Any
 
 from failoverd import drivers
-from failoverd.core.model import (
-    Config,
-    Escalation,
-    InstanceSpec,
-    OnFailure,
-    OnRefused,
-    ResourceSpec,
-    Restart,
-    Vip,
-)
+from failoverd.core.spec import Config, InstanceSpec, ResourceSpec, Restart, Vip
+from failoverd.core.words import Escalation, OnFailure, OnRefused
 from failoverd.daemon import schema
 from failoverd.daemon.options import InstanceOptions, KeepalivedOptions, NodeOptions, ResourceOptions
 from failoverd.daemon.schema import Path

@@ -15,8 +15,10 @@ from typing import Any
 
 from failoverd import drivers, log
 from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded, Stirred
-from failoverd.core.model import Config, Level, Observation, Outcome, ResourceSpec, State, Step, Verb
+from failoverd.core.model import Observation, State, Step
+from failoverd.core.spec import Config, ResourceSpec
 from failoverd.core.turn import LATE, LOOK_TIMEOUT
+from failoverd.core.words import Level, Outcome, Verb
 from failoverd.daemon import leftovers
 from failoverd.daemon.leftovers import Flight, Leftover
 from failoverd.daemon.store import Store

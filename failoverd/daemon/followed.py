@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from failoverd import drivers, log
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.daemon import schema
 from failoverd.records import records
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from failoverd.core.model import VrrpState
+from failoverd.core.words import VrrpState
 from failoverd.daemon.vrrpbus import Instance, Service
 
 #: As many names are listed of what there is.

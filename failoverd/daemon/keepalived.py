@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from failoverd import log, processes, threads
-from failoverd.core.model import Keepalived
+from failoverd.core.words import Keepalived
 from failoverd.daemon.roster import Daemon, Identity, Roster
 from failoverd.records import records
 from failoverd.trouble import troubles

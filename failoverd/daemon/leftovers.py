@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from failoverd import processes
-from failoverd.core.model import Verb
+from failoverd.core.words import Verb
 from failoverd.drivers.command import MARK
 from failoverd.drivers.process import LADDER
 from failoverd.records import records

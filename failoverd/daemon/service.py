@@ -36,7 +36,9 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Config, Keepalived, State, Target
+from failoverd.core.model import State
+from failoverd.core.spec import Config
+from failoverd.core.words import Keepalived, Target
 from failoverd.daemon import boot, chronicle, config, followed, reboot, released, rivals, status, systemd, vip
 from failoverd.daemon.access import Admission
 from failoverd.daemon.answers import Answers

@@ -8,7 +8,9 @@ from typing import Any
 
 from failoverd import __version__
 from failoverd.core import planner, strays
-from failoverd.core.model import InstanceState, Keepalived, ResourceSpec, State, Stray, Target, Verb
+from failoverd.core.model import InstanceState, State, Stray
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Keepalived, Target, Verb
 from failoverd.trouble import Trouble
 
 #: The most instances that one line names.

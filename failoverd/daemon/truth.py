@@ -8,7 +8,7 @@ from typing import Protocol
 
 from failoverd import log
 from failoverd.core.events import FindTruth, TruthTold
-from failoverd.core.model import VrrpState
+from failoverd.core.words import VrrpState
 from failoverd.daemon import hearsay, vrrpbus
 from failoverd.daemon.hearsay import About, Hearsay
 from failoverd.drivers import DriverError

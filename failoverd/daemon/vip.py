@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from failoverd import log
-from failoverd.core.model import InstanceSpec, Vip
+from failoverd.core.spec import InstanceSpec, Vip
 from failoverd.daemon import netlink
 
 _log = log.get("vip")

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from failoverd.core.model import VrrpState
+from failoverd.core.words import VrrpState
 from failoverd.drivers import DriverError, TimedOut, dbus
 
 #: keepalived's name, where its configuration gives it no other.

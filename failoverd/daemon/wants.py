@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from failoverd import log
 from failoverd.core import strays
-from failoverd.core.model import Escalation, InstanceState, State
+from failoverd.core.model import InstanceState, State
+from failoverd.core.words import Escalation
 from failoverd.daemon import followed, reboot, released, rivals
 from failoverd.daemon.track import TrackFiles
 

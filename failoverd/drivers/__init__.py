@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from failoverd.core.model import Observation, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Verb
 
 #: Modules beside the drivers that are doors, not drivers.
 DOORS = frozenset(

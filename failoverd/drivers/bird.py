@@ -13,7 +13,9 @@ import ipaddress
 import shlex
 from dataclasses import dataclass
 
-from failoverd.core.model import Level, Observation, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, birdctl, birdinclude, option
 
 _METRIC = {"minimum": 0, "maximum": 4294967295}

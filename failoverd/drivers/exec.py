@@ -8,7 +8,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from failoverd.core.model import Level, Observation, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, command, option
 
 #: What `observe` exits with, as LSB's `status` does; anything else means that it could not tell.

@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from failoverd.core.model import Level, Observation, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import Driver, DriverError, command, option, systemd
 
 #: Seconds that one vtysh may take; it answers in 30 ms.

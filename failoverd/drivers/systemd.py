@@ -12,7 +12,8 @@ import re
 import shlex
 import signal
 
-from failoverd.core.model import Level, Observation, Verb
+from failoverd.core.model import Observation
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, command, dbus
 
 SUFFIXES = ("service", "socket", "target", "mount", "automount", "path", "timer", "slice", "scope", "swap", "device")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.drivers import Driver, option, systemd
 
 

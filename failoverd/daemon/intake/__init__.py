@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from failoverd.core.model import VrrpState
+    from failoverd.core.words import VrrpState
     from failoverd.records import Records
 
 __all__ = ["Change", "Intake", "IntakeError", "Told"]

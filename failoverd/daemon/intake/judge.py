@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Newest, Ordering, Verdict
+from failoverd.core.words import VrrpState
 
 if TYPE_CHECKING:
     from failoverd.daemon.intake.wire import Handed, Said

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Newest
+from failoverd.core.words import VrrpState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.drivers import option
 from failoverd.drivers.drbd.driver import Drbd
 from failoverd.drivers.drbd.follow import watch

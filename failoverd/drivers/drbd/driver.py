@@ -12,7 +12,9 @@ import shlex
 import time
 from collections.abc import Sequence
 
-from failoverd.core.model import Level, Observation, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, Refused, command
 from failoverd.drivers.drbd import follow, judge, openers, wording
 from failoverd.drivers.drbd import memory as memories

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from failoverd.core.model import Level
+from failoverd.core.words import Level
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Memory
 from failoverd.drivers.drbdstate.status import PRIMARY, SECONDARY, UNKNOWN, UP_TO_DATE, Resource, Volume

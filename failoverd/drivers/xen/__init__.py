@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.drivers import option
 from failoverd.drivers.xen.events import watch
 from failoverd.drivers.xen.guest import Guest

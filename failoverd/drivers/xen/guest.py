@@ -13,7 +13,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from failoverd.core.model import FORCED_STOP, Level, Observation, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import FORCED_STOP, ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, Refused, command
 from failoverd.drivers.drbdstate import wire
 from failoverd.drivers.xen import config, disk, events

@@ -8,17 +8,11 @@ import pytest
 
 from failoverd.core import machine
 from failoverd.core.events import Alarm, Matter, Stirred, TransitionStarted, VrrpChanged
-from failoverd.core.model import (
-    Config,
-    InstanceSpec,
-    InstanceState,
-    Level,
-    Phase,
-    ResourceSpec,
-    VrrpState,
-)
+from failoverd.core.model import InstanceState
 from failoverd.core.settle import settle
+from failoverd.core.spec import Config, InstanceSpec, ResourceSpec
 from failoverd.core.turn import LATE, LOOK_TIMEOUT, Turn
+from failoverd.core.words import Level, Phase, VrrpState
 from tests.unit.core.world import World
 
 

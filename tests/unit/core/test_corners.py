@@ -20,22 +20,10 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import (
-    Config,
-    InstanceSpec,
-    Keepalived,
-    Level,
-    Observation,
-    OnFailure,
-    Outcome,
-    Phase,
-    State,
-    Step,
-    Target,
-    Verb,
-    VrrpState,
-)
+from failoverd.core.model import Observation, State, Step
+from failoverd.core.spec import Config, InstanceSpec
 from failoverd.core.turn import LATE
+from failoverd.core.words import Keepalived, Level, OnFailure, Outcome, Phase, Target, Verb, VrrpState
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active, running, standby
 from tests.unit.core.world import VIP, World, config, resource
 

@@ -23,20 +23,9 @@ from failoverd.core.events import (
     TruthTold,
     VrrpChanged,
 )
-from failoverd.core.model import (
-    Config,
-    Ending,
-    InstanceSpec,
-    Keepalived,
-    Level,
-    Observation,
-    OnFailure,
-    Outcome,
-    Phase,
-    Target,
-    Verb,
-    VrrpState,
-)
+from failoverd.core.model import Observation
+from failoverd.core.spec import Config, InstanceSpec
+from failoverd.core.words import Ending, Keepalived, Level, OnFailure, Outcome, Phase, Target, Verb, VrrpState
 from tests.unit.core.world import VIP, World, config, resource
 
 DISK, GUEST, ROUTE = ("VI_1", "disk"), ("VI_1", "guest"), ("VI_1", "route")

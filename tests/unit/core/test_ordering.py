@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Fork, Ordering, Verdict, later
+from failoverd.core.words import VrrpState
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
 STATES = st.sampled_from([MASTER, BACKUP, FAULT])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from failoverd.core import planner
-from failoverd.core.model import FORCED_STOP, Target
+from failoverd.core.spec import FORCED_STOP
+from failoverd.core.words import Target
 from tests.unit.core.world import config, resource
 
 

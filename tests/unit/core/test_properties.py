@@ -12,19 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from failoverd.core.events import Acknowledged, Reasserted, RivalsNoted, Stopping
-from failoverd.core.model import (
-    Config,
-    InstanceSpec,
-    Keepalived,
-    Level,
-    OnFailure,
-    Outcome,
-    Phase,
-    ResourceSpec,
-    Target,
-    Vip,
-    VrrpState,
-)
+from failoverd.core.spec import Config, InstanceSpec, ResourceSpec, Vip
+from failoverd.core.words import Keepalived, Level, OnFailure, Outcome, Phase, Target, VrrpState
 from tests.unit.core.world import World
 
 WORDS = st.sampled_from(list(VrrpState))

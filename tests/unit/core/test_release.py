@@ -17,18 +17,16 @@ from failoverd.core.events import (
     TransitionEnded,
     VrrpChanged,
 )
-from failoverd.core.model import (
-    Config,
+from failoverd.core.model import Observation
+from failoverd.core.spec import Config, ResourceSpec, Restart
+from failoverd.core.words import (
     Ending,
     Escalation,
     Level,
-    Observation,
     OnFailure,
     OnRefused,
     Outcome,
     Phase,
-    ResourceSpec,
-    Restart,
     Target,
     Verb,
     VrrpState,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from failoverd.core.events import RunStep, TruthTold
-from failoverd.core.model import Keepalived, Level, Phase, Vip, VrrpState
+from failoverd.core.spec import Vip
+from failoverd.core.words import Keepalived, Level, Phase, VrrpState
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active
 from tests.unit.core.world import VIP, World, config
 

@@ -18,7 +18,9 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Ending, Phase, Rival, Target, Vip, VrrpState
+from failoverd.core.model import Rival
+from failoverd.core.spec import Vip
+from failoverd.core.words import Ending, Phase, Target, VrrpState
 from tests.unit.core.world import VIP, World, config, resource
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT

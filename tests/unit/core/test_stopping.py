@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from failoverd.core.events import RunStep, Stopping, Tick
-from failoverd.core.model import Config, InstanceSpec, Level, OnFailure, OnRefused, Outcome, Phase, VrrpState
+from failoverd.core.spec import Config, InstanceSpec
 from failoverd.core.turn import LATE
+from failoverd.core.words import Level, OnFailure, OnRefused, Outcome, Phase, VrrpState
 from tests.unit.core.test_machine import DISK, GUEST, active, standby
 from tests.unit.core.world import VIP, World, resource
 

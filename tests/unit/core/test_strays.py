@@ -8,8 +8,10 @@ import pytest
 
 from failoverd.core import machine, strays
 from failoverd.core.events import Acknowledged, Alarm, Matter, Observe, RunStep, StepEnded, Tick
-from failoverd.core.model import Config, Level, Observation, Outcome, Phase, VrrpState
+from failoverd.core.model import Observation
+from failoverd.core.spec import Config
 from failoverd.core.turn import LATE, LOOK_TIMEOUT
+from failoverd.core.words import Level, Outcome, Phase, VrrpState
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, active, standby
 from tests.unit.core.world import World, config, resource
 

@@ -29,26 +29,9 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import (
-    Agenda,
-    Config,
-    InstanceSpec,
-    InstanceState,
-    Keepalived,
-    Level,
-    Observation,
-    OnRefused,
-    Outcome,
-    Phase,
-    Release,
-    ResourceSpec,
-    Rival,
-    State,
-    Target,
-    Verb,
-    Vip,
-    VrrpState,
-)
+from failoverd.core.model import Agenda, InstanceState, Observation, Release, Rival, State
+from failoverd.core.spec import Config, InstanceSpec, ResourceSpec, Vip
+from failoverd.core.words import Keepalived, Level, OnRefused, Outcome, Phase, Target, Verb, VrrpState
 
 VIP = Vip(address="192.0.2.1/32", interface="eth0")
 Key = tuple[str, str]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.core.events import TransitionStarted
-from failoverd.core.model import Target
+from failoverd.core.words import Target
 from failoverd.daemon import chronicle
 from failoverd.daemon.store import Store
 from failoverd.records import records

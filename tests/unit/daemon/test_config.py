@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Escalation, OnFailure, OnRefused, Restart, Vip
+from failoverd.core.spec import Restart, Vip
+from failoverd.core.words import Escalation, OnFailure, OnRefused
 from failoverd.daemon import config, schema
 from failoverd.daemon.config import ConfigError
 

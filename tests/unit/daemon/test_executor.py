@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from failoverd.core.events import Observe, ResourceObserved, RunStep, StepEnded, Stirred
-from failoverd.core.model import Level, Observation, Outcome, ResourceSpec, Verb
+from failoverd.core.model import Observation
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Outcome, Verb
 from failoverd.daemon import executor
 from failoverd.daemon.executor import Executor
 from failoverd.daemon.store import Store

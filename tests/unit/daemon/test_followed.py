@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from failoverd import drivers
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.daemon import config, followed
 from failoverd.records import Records
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from failoverd.core.model import VrrpState
+from failoverd.core.words import VrrpState
 from failoverd.daemon.hearsay import About, Hearsay, judge
 from failoverd.daemon.vrrpbus import Instance, Service
 

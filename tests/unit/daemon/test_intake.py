@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from failoverd import processes
-from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Verdict
+from failoverd.core.words import VrrpState
 from failoverd.daemon import intake as intake_module
 from failoverd.daemon.access import Peer
 from failoverd.daemon.intake import Change, Intake, IntakeError, Told, fifo, notify, readers, spool, strangers

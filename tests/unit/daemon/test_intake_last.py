@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from failoverd.core.model import VrrpState
 from failoverd.core.ordering import Newest
+from failoverd.core.words import VrrpState
 from failoverd.daemon.intake.errors import Complaints
 from failoverd.daemon.intake.lastevents import LastEvents
 from failoverd.records import Records

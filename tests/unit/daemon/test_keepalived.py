@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from failoverd import processes
-from failoverd.core.model import Keepalived
+from failoverd.core.words import Keepalived
 from failoverd.daemon.keepalived import KeepalivedWatch
 from failoverd.records import records
 from failoverd.trouble import troubles

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from failoverd import processes
-from failoverd.core.model import Keepalived
+from failoverd.core.words import Keepalived
 from tests.lab.waiting import wait_for
 from tests.unit.daemon.test_keepalived import Told
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from failoverd.core.model import Verb
+from failoverd.core.words import Verb
 from failoverd.daemon import leftovers
 from failoverd.daemon.leftovers import Flight
 from failoverd.records import Records

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import InstanceSpec, InstanceState, Release
+from failoverd.core.model import InstanceState, Release
+from failoverd.core.spec import InstanceSpec
 from failoverd.daemon import released
 from failoverd.records import records
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from failoverd.core.model import Config, InstanceSpec, VrrpState
+from failoverd.core.spec import Config, InstanceSpec
+from failoverd.core.words import VrrpState
 from failoverd.daemon import status
 from tests.unit.core.world import World
 

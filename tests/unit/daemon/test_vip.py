@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from failoverd.core.model import InstanceSpec, Vip
+from failoverd.core.spec import InstanceSpec, Vip
 from failoverd.daemon import netlink
 from failoverd.daemon import vip as vip_module
 from failoverd.daemon.vip import VipWatch

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import VrrpState
+from failoverd.core.words import VrrpState
 from failoverd.daemon import truth, vrrpbus
 from failoverd.daemon.truth import Bus
 from failoverd.records import records

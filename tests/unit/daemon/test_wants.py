@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import OnFailure, Outcome, VrrpState
+from failoverd.core.words import OnFailure, Outcome, VrrpState
 from failoverd.daemon import followed
 from failoverd.daemon.track import TrackFiles
 from failoverd.daemon.wants import Wants

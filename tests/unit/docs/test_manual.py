@@ -20,7 +20,9 @@ from failoverd import __main__ as daemon
 from failoverd import ctl
 from failoverd.core import machine
 from failoverd.core.events import Matter, Reloaded
-from failoverd.core.model import Config, Ending, Level, Phase, State, Target
+from failoverd.core.model import State
+from failoverd.core.spec import Config
+from failoverd.core.words import Ending, Level, Phase, Target
 from failoverd.ctl import arguments, client
 from failoverd.daemon import config, messages, status
 from failoverd.trouble import Trouble

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, ResourceSpec, Verb
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, TimedOut, bird, birdctl, birdinclude, command
 from tests.unit.drivers.birds import PREFIX, VERSIONS, RealBird, running
 

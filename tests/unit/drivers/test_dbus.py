@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, ResourceSpec, Verb
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import Driver, DriverError, TimedOut, command, dbus, unit
 from failoverd.drivers import systemd as systemd_units
 from tests.unit.privatebus import ended, private_bus, started

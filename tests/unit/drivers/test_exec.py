@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, ResourceSpec, Verb
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError
 from failoverd.drivers import exec as driver
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, ResourceSpec, Verb
+from failoverd.core.spec import ResourceSpec
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import Driver, DriverError, command, quagga
 
 SPEC = ResourceSpec(instance="VI_1", name="routing", driver="quagga", stop_timeout=20)

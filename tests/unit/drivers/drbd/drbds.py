@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.drivers import Refused, drbd
 from failoverd.drivers.drbd.driver import Drbd
 from tests.unit.drivers.drbdstate.drbdsetups import FakeDrbd

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, Verb
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, Hung, Refused, TimedOut, command, drbd
 from failoverd.drivers.drbd import driver as acting
 from failoverd.drivers.drbd import follow

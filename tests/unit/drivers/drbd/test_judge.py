@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level
+from failoverd.core.words import Level
 from failoverd.drivers.drbd import judge, wording
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory

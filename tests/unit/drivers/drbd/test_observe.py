@@ -7,7 +7,8 @@ import re
 import pytest
 
 from failoverd import drivers
-from failoverd.core.model import Level, Observation
+from failoverd.core.model import Observation
+from failoverd.core.words import Level
 from failoverd.drivers import drbd
 from failoverd.drivers.drbd import follow
 from failoverd.drivers.drbdstate import look

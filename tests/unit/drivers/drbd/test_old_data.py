@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from failoverd.core.model import Verb
+from failoverd.core.words import Verb
 from failoverd.drivers import DriverError
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory

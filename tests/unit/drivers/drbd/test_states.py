@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failoverd.core.model import Level
+from failoverd.core.words import Level
 from failoverd.drivers.drbd import judge, wording
 from failoverd.drivers.drbd import memory as memories
 from failoverd.drivers.drbd.memory import Loss, Memory

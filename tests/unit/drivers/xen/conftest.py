@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import ResourceSpec
+from failoverd.core.spec import ResourceSpec
 from failoverd.drivers.xen import Options, config, events, guest, make
 from failoverd.drivers.xen.guest import Guest
 from failoverd.records import records

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, Verb
+from failoverd.core.words import Level, Verb
 from failoverd.drivers import DriverError, Refused
 from failoverd.drivers.xen import Options, config, disk, guest
 from failoverd.drivers.xen.guest import Guest

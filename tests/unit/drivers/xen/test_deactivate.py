@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level
+from failoverd.core.words import Level
 from failoverd.drivers import DriverError, command
 from failoverd.drivers.xen import guest, keeper
 from failoverd.drivers.xen.guest import Guest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level
+from failoverd.core.words import Level
 from failoverd.drivers import DriverError, command
 from failoverd.drivers.xen import dying, events, guest
 from failoverd.drivers.xen.guest import Guest

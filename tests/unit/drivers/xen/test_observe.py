@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Level, Observation
+from failoverd.core.model import Observation
+from failoverd.core.words import Level
 from failoverd.drivers import TimedOut
 from failoverd.drivers.xen import config, guest, look
 from failoverd.drivers.xen.guest import Guest
