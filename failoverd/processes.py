@@ -64,7 +64,7 @@ def program(pid: int) -> str:
     Where the kernel does not show it to us, the name that the process gave itself.
     """
     try:
-        return os.path.basename(os.readlink(f"{PROC}/{pid}/exe")).removesuffix(_DELETED)  # noqa: PTH115, PTH119 - 5 times as fast
+        return os.path.basename(os.readlink(f"{PROC}/{pid}/exe")).removesuffix(_DELETED)
     except PermissionError:
         return name(pid)
     except (FileNotFoundError, ProcessLookupError):
@@ -166,11 +166,11 @@ def _modes(pid: int, file: Path) -> Iterator[int]:
     """How the process has `file` open, each time that it has."""
     with suppress(OSError):
         wanted = file.stat()
-        for number in os.listdir(f"{PROC}/{pid}/fd"):  # noqa: PTH208
+        for number in os.listdir(f"{PROC}/{pid}/fd"):
             link = f"{PROC}/{pid}/fd/{number}"
             with suppress(OSError):
                 # By name first: to look at a file that somebody has open may take for ever.
-                if os.path.basename(os.readlink(link)) == file.name and os.path.samestat(os.stat(link), wanted):  # noqa: PTH115, PTH116, PTH119
+                if os.path.basename(os.readlink(link)) == file.name and os.path.samestat(os.stat(link), wanted):
                     info = (PROC / str(pid) / "fdinfo" / number).read_text(encoding="ascii")
                     yield int(info.partition("flags:")[2].split()[0], 8) & os.O_ACCMODE
 
@@ -179,9 +179,9 @@ def has_raw_socket(pid: int, protocol: int) -> bool:
     """Whether the process has a raw socket of that IP protocol. False also where we may not see it."""
     with suppress(OSError):
         wanted = {f"socket:[{inode}]" for inode in _raw_sockets(pid, protocol)}
-        for number in os.listdir(f"{PROC}/{pid}/fd") if wanted else ():  # noqa: PTH208
+        for number in os.listdir(f"{PROC}/{pid}/fd") if wanted else ():
             with suppress(OSError):
-                if os.readlink(f"{PROC}/{pid}/fd/{number}") in wanted:  # noqa: PTH115
+                if os.readlink(f"{PROC}/{pid}/fd/{number}") in wanted:
                     return True
     return False
 
