@@ -1,7 +1,7 @@
-"""journald's own protocol (systemd's JOURNAL_NATIVE_PROTOCOL.md): one datagram of fields a line.
+"""journald's native protocol (systemd's JOURNAL_NATIVE_PROTOCOL.md): one datagram of fields per line.
 
-systemd's Python library speaks it too, but waits for journald with Python's lock held: while journald does not read,
-no thread of the process runs.
+It must not use systemd's Python library, which waits for journald while it holds the GIL: no thread of the process
+runs until journald reads.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ import socket
 import struct
 from collections.abc import Mapping
 
-#: Where journald listens.
 SOCKET = "/run/systemd/journal/socket"
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class Journal:
-    """A way to journald. It may listen later, or again: each line finds out for itself."""
+    """A connection to journald. Each line is sent by itself, so journald may start later, or restart."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Hand one line over; waits for as long as journald does not read. OSError: nobody listens.
+        """Send one line; blocks while journald does not read. OSError: journald does not listen.
 
-        Each field is called as `name` would call it.
+        The names of `fields` are those that `name` returns.
         """
         datagram = b"".join(_encoded(key, value) for key, value in fields.items())
         try:
@@ -40,7 +39,7 @@ class Journal:
             self._send_as_file(datagram)
 
     def _send_as_file(self, datagram: bytes) -> None:
-        """What is too long for a datagram: journald reads a file in memory that nobody can change any more."""
+        """Send a line that is too long for a datagram: in a sealed memfd."""
         with os.fdopen(os.memfd_create("journal", os.MFD_ALLOW_SEALING), "wb") as file:
             file.write(datagram)
             file.flush()
@@ -50,7 +49,7 @@ class Journal:
 
 
 def name(key: str) -> str:
-    """`key` as journald takes it: capitals, digits and underscores, not first an underscore or digit, 64 at most."""
+    """`key` as a field name of journald: A-Z, 0-9 and _, beginning with a letter, at most 64 characters."""
     found = re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_0123456789")
     return found[:64] or "FIELD"
 

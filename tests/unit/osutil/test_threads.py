@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from failoverd import threads
+from failoverd.osutil import threads
 
 
 async def test_what_comes_back_is_the_result_or_the_error() -> None:
@@ -23,10 +23,10 @@ async def test_there_are_at_most_so_many(monkeypatch: pytest.MonkeyPatch) -> Non
     done = threading.Event()
     waiting = [asyncio.create_task(threads.run(done.wait)) for _ in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(OSError, match="threads wait already"):
+    with pytest.raises(OSError, match="threads already wait"):
         await threads.run(lambda: 7)
     waiting[0].cancel()
-    with pytest.raises(OSError, match="threads wait already"):  # who is given up still takes its room
+    with pytest.raises(OSError, match="threads already wait"):  # who is given up still takes its room
         await threads.run(lambda: 7)
     done.set()
     assert await waiting[1]
@@ -39,10 +39,32 @@ async def test_there_are_at_most_so_many(monkeypatch: pytest.MonkeyPatch) -> Non
                 await asyncio.sleep(0.001)
 
 
+async def test_a_single_call_that_hangs_holds_one_thread() -> None:
+    done, begun = threading.Event(), []
+
+    def hangs() -> str:
+        begun.append(1)
+        done.wait()
+        return "at last"
+
+    single = threads.Single(hangs)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await single.run(0.01)
+    async with asyncio.timeout(60):
+        while not begun:
+            await asyncio.sleep(0.001)
+    assert len(begun) == 1
+    done.set()
+    assert await single.run(30) == "at last"
+    assert await single.run(30) == "at last"
+    assert len(begun) <= 2
+
+
 def test_the_process_ends_without_them() -> None:
     program = """
 import asyncio, threading
-from failoverd import threads
+from failoverd.osutil import threads
 
 async def main():
     hanging = asyncio.create_task(threads.run(threading.Event().wait))

@@ -1,8 +1,7 @@
-"""What is told to somebody who may not listen: the teller never waits, a thread of its own does.
+"""A queue to a reader that may stop reading: a thread of its own waits for the reader, the caller never does.
 
-journald, systemd and whoever reads our standard error take what they are sent when they like, or never. The thread
-waits for them, so nothing is lost that they take in the end; what does not fit into the queue meanwhile is counted.
-The thread must hold no lock while it waits, and nothing waits for the thread when the process ends.
+journald, systemd and the reader of standard error may read late or never. Items that do not fit into the queue
+meanwhile are counted. The thread must hold no lock while it writes, and the exit of the process must not wait for it.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ _Item = TypeVar("_Item")
 
 
 class Outbox(Generic[_Item]):
-    """A queue of at most `limit` items, and the thread that gives each to `write`, which may wait as long as it likes.
+    """A queue of at most `limit` items, and the thread that calls `write` with each; `write` may block.
 
-    Any thread may call everything here. `lost`: how many items did not fit, or made `write` raise.
+    Every method is thread-safe. `lost`: how many items did not fit, or made `write` raise.
     """
 
     def __init__(self, name: str, write: Callable[[_Item], None], limit: int) -> None:
@@ -34,11 +33,11 @@ class Outbox(Generic[_Item]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be written."""
+        """Whether the queue is empty."""
         return not self._items
 
     def put(self, item: _Item) -> None:
-        """Queue it, or count it as lost."""
+        """Queue the item, or count it as lost."""
         with self._changed:
             if len(self._items) >= self._limit or not self._started():
                 self.lost += 1
@@ -47,17 +46,17 @@ class Outbox(Generic[_Item]):
             self._changed.notify_all()
 
     def stalled(self) -> float:
-        """For how many seconds the item that is being written has not been taken."""
+        """For how many seconds `write` has been blocked by the current item; 0: there is none."""
         since = self._writing_since
         return 0.0 if since is None else time.monotonic() - since
 
     def flush(self, deadline: float) -> bool:
-        """Wait at most `deadline` seconds until all is written; whether it is."""
+        """Wait at most `deadline` seconds until the queue is empty. Returns whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._items, deadline)
 
     def _started(self) -> bool:
-        """Whether the thread runs; a machine without room for one more has none."""
+        """Start the thread unless it runs. False: the machine has no room for one more thread."""
         if self._thread.ident is None:
             try:
                 self._thread.start()
@@ -72,7 +71,7 @@ class Outbox(Generic[_Item]):
                 item = self._items[0]
             self._writing_since = time.monotonic()
             written = False
-            with suppress(Exception):  # nobody is left to be told of it
+            with suppress(Exception):  # there is nowhere to log it
                 self._write(item)
                 written = True
             self._writing_since = None

@@ -1,7 +1,7 @@
-"""One daemon for one runtime directory: who holds its lock, or listens at its sockets, and still lives.
+"""Locks and sockets that count only while their process runs: one daemon per runtime directory.
 
-A process that was killed does not end while one of its threads waits for a disk that hangs: until then it has all that
-it had, and does nothing any more. What such a one has counts for nothing; else no other daemon could start.
+A killed process does not exit while one of its threads waits for a disk that hangs; until then it keeps its locks and
+sockets. They must not count, or the next daemon could not start.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from failoverd import processes
+from failoverd.osutil import processes
 
-#: Where the kernel says who holds which lock.
+#: The holders of all locks, see proc_locks(5).
 LOCKS = Path("/proc/locks")
 
 
 def take(file: Path) -> int:
-    """Hold `file` for as long as the descriptor is open. BlockingIOError: another process does, and lives."""
+    """Lock `file` until the returned descriptor is closed. BlockingIOError: a running process has the lock."""
     try:
         return _locked(file)
     except BlockingIOError:
         if not _abandoned(file):
             raise
-    guard = _locked(file.with_name(f"{file.name}.guard"))  # two may have found that at once
+    guard = _locked(file.with_name(f"{file.name}.guard"))  # two processes may find it abandoned at once
     try:
         if _abandoned(file):
             file.unlink()
@@ -37,13 +37,13 @@ def take(file: Path) -> int:
 
 
 def listens(path: Path) -> bool:
-    """Whether a process that lives listens at the Unix socket `path`."""
+    """Whether a running process listens at the Unix socket `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         answer = probe.connect_ex(str(path))
         if answer:
             return answer not in {errno.ECONNREFUSED, errno.ENOENT}
         pid, _, _ = struct.unpack("iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return pid == 0 or _lives(pid)  # 0: in a namespace that we do not see
+    return pid == 0 or _runs(pid)  # 0: it is in a pid namespace that we cannot see
 
 
 def _locked(file: Path) -> int:
@@ -57,22 +57,22 @@ def _locked(file: Path) -> int:
         except OSError:
             os.close(lock)
             raise
-        os.close(lock)  # another one has put a new file at its place
+        os.close(lock)  # another process has replaced the file
 
 
 def _abandoned(file: Path) -> bool:
-    """Whether it is known who holds it, and that none of them lives."""
+    """Whether all holders of the lock are known and none of them runs."""
     try:
-        it = file.stat()
+        found = file.stat()
         lines = LOCKS.read_text(encoding="ascii").splitlines()
     except OSError:
         return False
-    number = f"{os.major(it.st_dev):02x}:{os.minor(it.st_dev):02x}:{it.st_ino}"
+    number = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     holders = [int(words[4]) for line in lines if (words := line.split())[1] == "FLOCK" and words[5] == number]
-    return bool(holders) and not any(map(_lives, holders))
+    return bool(holders) and not any(map(_runs, holders))
 
 
-def _lives(pid: int) -> bool:
+def _runs(pid: int) -> bool:
     try:
         return processes.look(pid) is not None
     except OSError:

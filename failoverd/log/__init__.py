@@ -1,18 +1,19 @@
-"""The only place that knows structlog: how a line is made, and where it goes.
+"""Logging: the format of a line, and its destination. This is the only package that uses structlog.
 
-Events are keyword events (``log.info("step ended", resource=..., outcome=...)``). Identifiers of an event or a
-transition are bound once with ``bound``; everything logged below carries them. Who logs never waits: a line is made
-and written by a thread of its own (``outbox.py``), and what it cannot get rid of is counted.
+Events have keywords (``log.info("step ended", resource=..., outcome=...)``). ``bound`` adds identifiers to all lines
+below it. Logging must never block the caller: a thread of its own formats and writes each line (``outbox.py``), and
+lines that it cannot write in time are counted.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,19 +22,26 @@ from typing import Any, Literal, cast
 
 import structlog
 
-from failoverd import journal
-from failoverd.outbox import Outbox
+from failoverd.log import journal
+from failoverd.log.outbox import Outbox
 
 FORMATS = ("console", "json", "journal")
 
-#: The most lines that wait for whoever takes them.
-LIMIT = 10_000
+#: The most lines that wait to be written.
+QUEUE_MAX_LINES = 10_000
+#: A reader that accepts no line for longer is stalled, in seconds.
+STALL_TIMEOUT_S = 3.0
+#: How long the end of the process waits for the queued lines, in seconds.
+FLUSH_TIMEOUT_S = 2.0
 
-#: Seconds without a line being taken that are trouble, and that lines have at the end of the process.
-STALLED, FLUSH = 3.0, 2.0
+#: Fields of a journal entry that its MESSAGE omits.
+_OMITTED = frozenset({"part", "message_id"})
 
-#: Fields that a line of the journal has, and its text does not repeat.
-_UNSAID = frozenset({"part", "message_id"})
+#: The last field of a line, without quotes: a sentence, perhaps with a command to paste.
+_LAST = "text"
+
+#: A value that needs no quotes between others.
+_BARE = re.compile(r"[^\s'\"=]+")
 
 #: syslog's numbers, which journald's PRIORITY takes.
 _PRIORITIES = {"critical": "2", "error": "3", "warning": "4", "info": "6", "debug": "7"}
@@ -43,7 +51,7 @@ _STDERR = 2
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One line in the making. `at`: seconds since the epoch; `exception`: as `logging` has it."""
+    """One line before it is formatted. `at`: seconds since the epoch. `exception`: `LogRecord.exc_info`."""
 
     at: float
     level: str
@@ -51,27 +59,27 @@ class _Event:
     exception: Any = None
 
     def traceback(self) -> str | None:
-        """What was raised, if anything; reading the source for it may take long."""
-        said = structlog.processors.format_exc_info(None, "", {"exc_info": self.exception})
-        return cast("str | None", said.get("exception"))
+        """The traceback; None: no exception. It reads source files, so it may block."""
+        formatted = structlog.processors.format_exc_info(None, "", {"exc_info": self.exception})
+        return cast("str | None", formatted.get("exception"))
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; `name` is the part of the program that speaks."""
+    """A logger. `name`: the part of the program, in the field `part`."""
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger(part=name))
 
 
 def bound(**fields: Any) -> AbstractContextManager[Any]:
-    """Within this context, and the tasks started in it, every line carries `fields`."""
+    """A context in which every line has `fields`, also the lines of tasks that start in it."""
     return cast("AbstractContextManager[Any]", structlog.contextvars.bound_contextvars(**fields))
 
 
 def configure(format: Literal["console", "json", "journal"], level: str = "info") -> None:  # as the option
-    """Send every line of `level` and above to stderr, or to journald; may be called again.
+    """Send every line of `level` and above to stderr or journald. It may be called again.
 
-    console: for a person, coloured on a terminal only. json: one object a line. journal: journald's own protocol,
-    each field upper-cased; where there is no journald it is console, and a line says so. Lines of other libraries
-    come the same way, from warning up. ValueError: `format` or `level` is not known.
+    console: text, coloured on a terminal only. json: one object per line. journal: journald's native protocol, with
+    upper-case field names; without journald a warning, and console. Lines of other libraries follow, from warning up.
+    ValueError: `format` or `level` is unknown.
     """
     if format not in FORMATS:
         raise ValueError(f"log format {format!r} is not one of {', '.join(FORMATS)}")
@@ -83,7 +91,7 @@ def configure(format: Literal["console", "json", "journal"], level: str = "info"
     root = logging.getLogger()
     for handler in _handlers():
         root.removeHandler(handler)
-    root.addHandler(_Handler(write, "journald" if journald else "who reads our standard error"))
+    root.addHandler(_Handler(write, "journald" if journald else "the reader of standard error"))
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger("failoverd").setLevel(number)
     structlog.configure(
@@ -97,38 +105,46 @@ def configure(format: Literal["console", "json", "journal"], level: str = "info"
         cache_logger_on_first_use=False,
     )
     if format == "journal" and not journald:
-        get("log").warning("journald is not here; logging to stderr")
+        get("log").warning("journald is not running; logging to stderr")
 
 
 def catch() -> None:
-    """Log what Python itself would write on stderr, and wait there: warnings, and what nobody caught."""
+    """Log warnings and unhandled exceptions, which Python would write to stderr, where it may block."""
     _log = get("python")
+
+    def ends(*raised: Any) -> None:
+        _log.critical("unhandled exception; this is a bug in failoverd", exc_info=raised)
+        flush()  # the process exits after this
+
     logging.captureWarnings(capture=True)
-    sys.excepthook = lambda *raised: _log.critical("nobody caught this; it is a bug of failoverd", exc_info=raised)
+    sys.excepthook = ends
     threading.excepthook = lambda it: _log.error(
-        "a thread ended by this; it is a bug of failoverd", exc_info=(it.exc_type, it.exc_value, it.exc_traceback)
+        "unhandled exception in a thread; this is a bug in failoverd",
+        exc_info=(it.exc_type, it.exc_value, it.exc_traceback),
     )
     sys.unraisablehook = lambda it: _log.error(
-        "nobody could be told of this", where=repr(it.object), exc_info=(it.exc_type, it.exc_value, it.exc_traceback)
+        "exception ignored; this is a bug in failoverd",
+        where=repr(it.object),
+        exc_info=(it.exc_type, it.exc_value, it.exc_traceback),
     )
 
 
-def flush(deadline: float = FLUSH) -> None:
-    """Wait until all lines are written, at most `deadline` seconds."""
+def flush(deadline: float = FLUSH_TIMEOUT_S) -> None:
+    """Wait until all queued lines are written, at most `deadline` seconds."""
     for handler in _handlers():
         handler.outbox.flush(deadline)
 
 
 def lost() -> int:
-    """How many lines were not written since the start."""
+    """How many lines were lost since the start."""
     return sum(handler.outbox.lost for handler in _handlers())
 
 
 def trouble() -> str | None:
-    """Why no line is being written now, in one line; None when all is well."""
+    """Why no line can be written now, in one line; None: lines are written."""
     for handler in _handlers():
         stalled = handler.outbox.stalled()
-        if stalled > STALLED:
+        if stalled > STALL_TIMEOUT_S:
             return f"{handler.reader} has taken no line for {stalled:.0f} s"
     return None
 
@@ -138,29 +154,29 @@ def _handlers() -> list[_Handler]:
 
 
 def _over_to_logging(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[Any, ...]:
-    """Say, in structlog's way: call the standard library's logger with these arguments."""
+    """Be structlog's last processor: return the arguments for the logger of the standard library."""
     return (event,), {}
 
 
 class _Handler(logging.Handler):
-    """Makes one event of a record, ours or another library's, and queues it. `reader`: who is to take the lines."""
+    """Queues each record, ours or another library's, as an event. `reader`: where the lines go."""
 
     def __init__(self, write: Callable[[_Event], None], reader: str) -> None:
         super().__init__()
         self.reader = reader
-        self.outbox = Outbox("log", write, LIMIT)
-        self._told = 0
+        self.outbox = Outbox("log", write, QUEUE_MAX_LINES)
+        self._reported = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         lost = self.outbox.lost
-        if lost > self._told and self.outbox.idle:
-            self._told = lost
+        if lost > self._reported and self.outbox.idle:
+            self._reported = lost
             self.outbox.put(_loss(record.created, lost))
         self.outbox.put(_event(record))
 
 
 def _loss(at: float, count: int) -> _Event:
-    return _Event(at, "error", {"part": "log", "event": "lines of this log were lost", "since_start": count})
+    return _Event(at, "error", {"part": "log", "event": "log lines were lost", "since_start": count})
 
 
 def _event(record: logging.LogRecord) -> _Event:
@@ -184,7 +200,8 @@ def _console() -> Callable[[_Event], None]:
 
     def write(event: _Event) -> None:
         line: dict[str, Any] = {"timestamp": f"{_local(event.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]}
-        line |= {key: _printable(value) for key, value in event.fields.items() if key != "message_id"}  # for programs
+        fields = {key: _printable(event.fields[key]) for key in sorted(event.fields, key=_LAST.__eq__)}
+        line |= {key: text for key, text in fields.items() if text and key != "message_id"}  # which is for programs
         line["level"] = event.level
         if (said := event.traceback()) is not None:
             line["exception"] = said
@@ -208,7 +225,7 @@ def _json() -> Callable[[_Event], None]:
 
 
 def _write(line: str) -> None:
-    """Past Python's own stderr, whose lock a thread that waits would hold until the very end."""
+    """Write to the descriptor, not to sys.stderr: a thread that blocks there would hold its lock until the end."""
     left = memoryview(f"{line}\n".encode(errors="backslashreplace"))
     while left:
         try:
@@ -222,20 +239,33 @@ def _journal() -> Callable[[_Event], None]:
 
     def write(event: _Event) -> None:
         rest = dict(event.fields)
-        text = str(rest.pop("event", ""))
-        said = " ".join(f"{key}={_printable(value)}" for key, value in rest.items() if key not in _UNSAID)
+        text = _sentence(str(rest.pop("event", "")), rest)
         fields = {journal.name(key): str(value) for key, value in rest.items()}
         fields["SYSLOG_IDENTIFIER"] = "failoverd"
         fields["SYSLOG_TIMESTAMP"] = _local(event.at).isoformat(timespec="milliseconds")
         fields["PRIORITY"] = _PRIORITIES.get(event.level, "6")
-        fields["MESSAGE"] = "\n".join(part for part in (f"{text} {said}".strip(), event.traceback()) if part)
+        fields["MESSAGE"] = "\n".join(part for part in (text, event.traceback()) if part)
         journald.send(fields)
 
     return write
 
 
+def _sentence(event: str, fields: Mapping[str, Any]) -> str:
+    """The MESSAGE: the event, its fields, and at the end the text for an operator."""
+    rest = {key: _word(value) for key, value in fields.items() if key not in _OMITTED and key != _LAST}
+    said = " ".join([event, *(f"{key}={word}" for key, word in rest.items() if word)]).strip()
+    last = _printable(fields.get(_LAST, ""))
+    return f"{said}: {last}" if last else said
+
+
+def _word(value: Any) -> str:
+    """The value as one word, quoted where it has blanks."""
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if not text or (text.isprintable() and _BARE.fullmatch(text)) else repr(text)
+
+
 def _printable(value: Any) -> str:
-    """What strangers send must neither break a line in two nor drive the terminal."""
+    """The value without newlines and terminal escapes, since it may come from another program."""
     text = str(value).encode("utf-8", "backslashreplace").decode()
     return text if text.isprintable() else repr(text)
 

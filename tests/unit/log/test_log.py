@@ -17,7 +17,8 @@ from typing import Literal
 import pytest
 import structlog
 
-from failoverd import journal, log
+from failoverd import log
+from failoverd.log import journal
 from tests.lab.waiting import wait_for
 
 PATIENCE = 30.0
@@ -102,7 +103,7 @@ def test_without_journald_it_is_the_console_and_says_so(
     log.configure("journal")
     log.get("x").info("hello")
     lines = said(capfd)
-    assert "journald is not here" in lines
+    assert "journald is not running" in lines
     assert "hello" in lines
 
 
@@ -128,6 +129,37 @@ def test_journal_fields_are_upper_case(monkeypatch: pytest.MonkeyPatch, tmp_path
         b"PRIORITY=3",
         b"",
     ]
+
+
+def test_a_line_of_the_journal_can_be_read_and_its_remedy_pasted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(journal.SOCKET)
+        journald.settimeout(PATIENCE)
+        log.configure("journal")
+        with log.bound(event_id=1):
+            log.get("service").error("alarm", instance="VI 1", text="it is old; or: echo 'x' >f", kind="refused")
+            log.get("service").info("settled", outcome="active", reason="", pids=[7, 8], instances=[])
+            log.get("service").info("settled", reason="web: it=1")
+        said = [
+            next(field for field in journald.recv(65536).decode().splitlines() if field.startswith("MESSAGE="))
+            for _ in range(3)
+        ]
+    assert said == [
+        "MESSAGE=alarm instance='VI 1' kind=refused event_id=1: it is old; or: echo 'x' >f",
+        "MESSAGE=settled outcome=active pids=7,8 event_id=1",
+        "MESSAGE=settled reason='web: it=1' event_id=1",
+    ]
+
+
+def test_a_line_of_the_console_ends_with_its_remedy(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("console")
+    log.get("service").error("alarm", text="run it", source="hook", reason="")
+    (line,) = said(capfd).splitlines()
+    assert line.rstrip("'").endswith("run it")
+    assert "reason" not in line
 
 
 def test_a_line_that_is_too_long_for_a_datagram_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -174,8 +206,8 @@ def read(source: int, last: bytes, heard: list[bytes]) -> None:
 def test_who_does_not_read_stops_nobody(
     format: Literal["console", "json", "journal"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(log, "LIMIT", 50)
-    monkeypatch.setattr(log, "STALLED", 0.0)
+    monkeypatch.setattr(log, "QUEUE_MAX_LINES", 50)
+    monkeypatch.setattr(log, "STALL_TIMEOUT_S", 0.0)
     with unread(format, tmp_path, monkeypatch) as source:
         log.configure(format)
         saying = threading.Thread(target=lambda: [log.get("x").info("a line", text="x" * 1000) for _ in range(1000)])
@@ -193,7 +225,7 @@ def test_who_does_not_read_stops_nobody(
         log.get("x").info("once more")
         reading.join(PATIENCE)
         assert not reading.is_alive()
-        assert b"".join(heard).count(b"lines of this log were lost") == 1
+        assert b"".join(heard).count(b"log lines were lost") == 1
         log.flush(PATIENCE)
         wait_for("it is over", lambda: log.trouble() is None, within=PATIENCE)
 
@@ -247,3 +279,24 @@ def test_a_line_that_cannot_be_written_hurts_nobody() -> None:
 def test_an_unknown_format_or_level_is_refused(form: str, level: str) -> None:
     with pytest.raises(ValueError, match="is not one of"):
         log.configure(form, level)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_what_nobody_caught_is_said_before_the_end(format: str) -> None:
+    """By a process that has said its last word already, and by a thread that is slow to write."""
+    program = f"""
+import time
+from failoverd import log
+log.configure("{format}")
+log.catch()
+write = log._write
+log._write = lambda line: (time.sleep(0.3), write(line))
+try:
+    raise KeyError("the last straw")
+finally:
+    log.flush()
+"""
+    done = subprocess.run([sys.executable, "-c", program], stderr=-1, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "unhandled exception; this is a bug in failoverd" in done.stderr
+    assert "KeyError: 'the last straw'" in done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd import processes
+from failoverd.osutil import processes
 from tests.lab.waiting import wait_for
 
 
@@ -53,7 +53,7 @@ def test_what_a_process_is_and_who_its_ancestors_are(tmp_path: Path) -> None:
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "60"]) as process:
         try:
-            seen = wait_for("it runs the program", lambda: processes.look(process.pid), until=_runs(program), within=10)
+            seen = wait_for("it runs the program", lambda: processes.look(process.pid), until=_runs(program), within=60)
             assert seen is not None
             assert (seen.pid, seen.parent, seen.frozen) == (process.pid, os.getpid(), False)
             assert (seen.uid, seen.network) == (os.geteuid(), processes.network("self"))
@@ -68,6 +68,36 @@ def test_what_a_process_is_and_who_its_ancestors_are(tmp_path: Path) -> None:
     assert processes.look(process.pid) is None
     assert processes.program(process.pid) == ""
     assert list(processes.ancestors(process.pid)) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "file", "says"),
+    [
+        ("0::/system.slice/k.service", "system.slice/k.service/cgroup.events", "populated 1\nfrozen {}\n"),
+        ("0::/k", "unified/k/cgroup.events", "populated 1\nfrozen {}\n"),
+        ("7:freezer:/k\n1:name=systemd:/s\n0::/", "freezer/k/freezer.state", "{}\n"),
+    ],
+)
+def test_what_its_control_group_has_frozen_is_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, file: str, says: str
+) -> None:
+    """Its state is that of any process that sleeps."""
+    proc, state = tmp_path / "proc", tmp_path / "cgroup" / file
+    shutil.copytree(f"/proc/{os.getpid()}/net", proc / "7" / "net", ignore=lambda _, names: {*names} - {"dev"})
+    for name in ("stat", "status"):
+        (proc / "7" / name).write_bytes(Path(f"/proc/self/{name}").read_bytes())
+    (proc / "7" / "cgroup").write_text(f"{groups}\n")
+    monkeypatch.setattr(processes, "PROC", proc)
+    monkeypatch.setattr(processes, "CGROUPS", tmp_path / "cgroup")
+    found = []
+    for word in (None, "0", "1", "THAWED", "FROZEN"):
+        if word is not None:
+            state.parent.mkdir(parents=True, exist_ok=True)
+            state.write_text(says.format(word))
+        process = processes.look(7)
+        assert process is not None
+        found.append(process.frozen)
+    assert found == [False, False, "frozen" in says, False, "frozen" not in says]
 
 
 def _runs(program: Path) -> Callable[[processes.Process | None], bool]:
