@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from failoverd.core.words import Level
-from failoverd.drivers.drbd import judge, wording
-from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.drbdstate import events
-from failoverd.drivers.drbdstate.status import Resource
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, live, up
+from failoverd.drivers.drbd import policy, staleness, wording
+from failoverd.drivers.drbd.staleness import Loss, Record
+from failoverd.ports.drbd import events
+from failoverd.ports.drbd.status import Resource
+from tests.unit.drivers.drbd.drbds import behind
+from tests.unit.ports.drbd.drbdsetups import EIGHT, NINE, live, up
 
-LIMITS = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=20, remedy="accept it")
+LIMITS = policy.Limits(connect_grace=15, reconnect_grace=3, stale_after=20, remedy="accept it")
 NOW = 1000.0
 
-NO_DISK = "this node has no disk, as configured: it votes, and cannot serve; leave it out of `nodes`"
+NO_DISK = "this node has no disk, as configured: it votes, and cannot be Primary; remove it from `nodes`"
 
 #: Every recorded view in which something is in the way of the resource: STATE NODE RESOURCE, why, and with ``~`` what
 #: may pass, with ``?`` what DRBD may be asked about, with ``=`` what is usual.
@@ -30,15 +32,15 @@ OBSTACLES = [
     (NINE / "left-killed", "right", "vpn", "", ""),
     (NINE / "left-killed-before-timeout", "right", "vpn", "left is connected and Primary", "~?="),
     (NINE / "left-isolated", "left", "vpn", "it is Primary here, but without quorum", "~"),
-    (NINE / "isolated-secondary-right", "right", "vpn", "no quorum: too few of the other nodes can be reached", "~"),
-    (NINE / "all-inconsistent", "left", "vpn", "the data here is Inconsistent, not UpToDate", ""),
+    (NINE / "isolated-secondary-right", "right", "vpn", "no quorum: too few of the other nodes are connected", "~"),
+    (NINE / "all-inconsistent", "left", "vpn", behind("Inconsistent"), ""),
     (NINE / "left-back-resync", "left", "vpn", "the data here is Inconsistent, not UpToDate", "~"),
     (EIGHT / "left-back-resync", "left", "vpn", "the data here is Inconsistent, not UpToDate", "~"),
     (NINE / "attach-stuck-negotiating", "left", "vpn", "the data here is Negotiating, not UpToDate", "~"),
     (NINE / "disk-failed-on-primary-left", "left", "vpn", "it is Primary here, but the data here is Diskless", "~"),
     (NINE / "web9-left-isolated-suspended", "left", "web9", "it is Primary here, but without quorum", "~"),
     (NINE / "web9-primary-on-left", "center", "web9", NO_DISK, "="),
-    (NINE / "right-disconnected-left-primary", "right", "web", "the data here is Outdated, not UpToDate", ""),
+    (NINE / "right-disconnected-left-primary", "right", "web", behind("Outdated", "web"), ""),
     (EIGHT / "all-fine", "right", "vpn", "", ""),
     (EIGHT / "primary-on-left", "right", "vpn", "peer is connected and Primary", "~?="),
     (EIGHT / "left-killed", "right", "web", "", ""),
@@ -46,8 +48,8 @@ OBSTACLES = [
 ]  # fmt: skip
 
 
-def found(view: Resource, memory: Memory | None = None, now: float = NOW) -> judge.Obstacle | None:
-    return judge.obstacle(view, memory or Memory(), now, LIMITS)
+def found(view: Resource, record: Record | None = None, now: float = NOW) -> policy.Obstacle | None:
+    return policy.obstacle(view, record or Record(), now, LIMITS)
 
 
 @pytest.mark.parametrize(("state", "node", "name", "reason", "marks"), OBSTACLES)
@@ -56,8 +58,19 @@ def test_obstacles(state: Path, node: str, name: str, reason: str, marks: str) -
     if not reason:
         assert obstacle is None
         return
-    expected = judge.Obstacle(reason=reason, passes="~" in marks, ask="?" in marks, usual="=" in marks)
+    until = NOW + LIMITS.reconnect_grace if reason.endswith("but without quorum") else None
+    expected = policy.Obstacle(reason=reason, passes="~" in marks, until=until, ask="?" in marks, usual="=" in marks)
     assert obstacle == expected
+
+
+def test_a_primary_that_was_cut_off_gives_way_before_its_time_is_up() -> None:
+    view = up(NINE / "left-isolated", "left", "vpn")
+
+    def passes(after: float) -> bool:
+        obstacle = policy.obstacle(view, Record(), NOW + after, LIMITS, asked=NOW)
+        return obstacle is not None and obstacle.passes
+
+    assert (passes(2.9), passes(3.0)) == (True, False)
 
 
 def disk(view: Resource, *states: str) -> Resource:
@@ -98,7 +111,7 @@ def test_a_node_that_is_back_waits_for_its_data_from_the_first_line_of_the_resyn
         assert obstacle.passes, line
         waited.add(obstacle.reason)
     assert waited == {
-        "no quorum: too few of the other nodes can be reached",
+        "no quorum: too few of the other nodes are connected",
         "the data here is Outdated, not UpToDate",
         "the data here is Inconsistent, not UpToDate",
         "right is connected and Primary",
@@ -116,65 +129,109 @@ def test_a_resync_of_one_volume_mends_no_other() -> None:
 def test_a_peer_that_is_tried_for_the_first_time_is_awaited_from_then_on() -> None:
     """Long after `up`, by hand: until then nobody knew whether it was ever to be met."""
     alone = up(EIGHT / "left-killed", "right", "web")
-    memory = Memory()
+    record = Record()
     for now, connection in ((NOW, "StandAlone"), (NOW + 60, "Unconnected"), (NOW + 61, "Connecting")):
         view = replace(alone, peers=(replace(alone.peers[0], connection=connection),))
-        memory = memories.seen(memory, view, now, vouched=now, wall=now)
-    obstacle = found(alone, memory, NOW + 62)
+        record = staleness.seen(record, view, now, vouched=now, wall=now)
+    obstacle = found(alone, record, NOW + 62)
     assert obstacle is not None
     assert (obstacle.passes, obstacle.until) == (True, NOW + 75)
 
 
 def test_old_data() -> None:
     alone = up(EIGHT / "left-killed", "right", "web")
-    memory = Memory(loss=Loss(peer=0, name="left", since=NOW - 20, noticed=NOW - 20, wall=time.time()))
-    assert found(alone, memory) is None
-    obstacle = found(alone, memory, NOW + 0.1)
+    record = Record(loss=Loss(peer=0, name="left", since=NOW - 20, noticed=NOW - 20, wall=time.time()))
+    assert found(alone, record) is None
+    obstacle = found(alone, record, NOW + 0.1)
     assert obstacle is not None
-    assert obstacle.reason.startswith("the data here is old: replication to the Primary (left) was down since ")
+    assert obstacle.reason.startswith(
+        "the data here is stale: the connection to the Primary (left) has been down since "
+    )
     assert obstacle.reason.endswith("accept it")
     assert (obstacle.passes, obstacle.ask, obstacle.usual) == (False, False, False)
     # What counts is when it was asked for, however long DRBD then takes.
-    assert judge.obstacle(alone, memory, NOW + 30, LIMITS, asked=NOW) is None
-    assert judge.obstacle(alone, memory, NOW, LIMITS, asked=NOW + 30) is not None
+    assert policy.obstacle(alone, record, NOW + 30, LIMITS, asked=NOW) is None
+    assert policy.obstacle(alone, record, NOW, LIMITS, asked=NOW + 30) is not None
 
 
 def test_a_primary_that_was_lost_a_moment_ago_may_be_back() -> None:
     """From when it was noticed, however long before it may have happened; where it can write no more, not at all."""
     alone = up(EIGHT / "left-killed", "right", "web")
     loss = Loss(peer=0, name="left", since=NOW - 10, noticed=NOW - 1, wall=time.time())
-    obstacle = found(alone, Memory(loss=loss))
+    obstacle = found(alone, Record(loss=loss))
     assert obstacle is not None
     assert obstacle.reason.startswith("the Primary (left) was lost at ")
     assert (obstacle.passes, obstacle.ask, obstacle.until) == (True, False, NOW + 2)
-    assert found(alone, Memory(loss=loss), NOW + 2) is None
-    assert found(alone, Memory(loss=replace(loss, quorate=True, voted=True))) is None
-    assert found(alone, Memory(loss=replace(loss, quorate=True, voted=False))) is not None
+    assert found(alone, Record(loss=loss), NOW + 2) is None
+    assert found(alone, Record(loss=replace(loss, quorate=True, voted=True))) is None
+    assert found(alone, Record(loss=replace(loss, quorate=True, voted=False))) is not None
+
+
+def test_a_lost_primary_that_has_demoted_itself_and_written_nothing_alone_is_not_awaited() -> None:
+    """What it said before it was lost proves nothing, and what it says replaces no other check."""
+    alone = up(EIGHT / "left-killed", "right", "web")
+    loss = Loss(peer=0, name="left", since=NOW - 10, noticed=NOW - 1, wall=time.time())
+    said = partial(policy.obstacle, alone, Record(loss=loss), NOW, LIMITS)
+    assert said(vouched=NOW - 0.5) is None
+    for before in (NOW - 1, NOW - 5, -math.inf):
+        assert said(vouched=before) == found(alone, Record(loss=loss))
+    old = replace(loss, since=NOW - 30)
+    assert policy.obstacle(alone, Record(loss=old), NOW, LIMITS, vouched=NOW) == found(alone, Record(loss=old))
+    behind = up(EIGHT / "left-back-resync", "left", "vpn")
+    assert policy.obstacle(behind, Record(loss=loss), NOW, LIMITS, vouched=NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "node", "name", "nothing_alone"),
+    [
+        (NINE / "all-fine", "left", "vpn", True),
+        (NINE / "left-isolated-demoted", "left", "vpn", True),
+        (NINE / "left-isolated-demoted", "left", "web", True),
+        (NINE / "left-isolated", "left", "web", False),  # Primary
+        (NINE / "left-rejoined-demoted-standalone", "left", "web", False),  # it has written while it was cut off
+        (NINE / "left-rejoined-demoted-standalone", "left", "vpn", False),
+        (NINE / "web-split-brain", "left", "web", False),
+        (NINE / "left-back-resync", "left", "vpn", False),
+        (NINE / "device-open-read", "left", "vpn", False),  # it has no peer
+        (EIGHT / "left-isolated", "right", "web", True),
+        (EIGHT / "left-isolated", "left", "web", False),
+        (EIGHT / "first-node-up", "left", "vpn", False),
+        (EIGHT / "all-fine", "left", "vpn", False),  # not known while the peer is connected
+    ],
+)
+def test_what_was_written_here_alone_is_counted_by_drbd(state: Path, node: str, name: str, nothing_alone: bool) -> None:
+    assert policy.nothing_alone(up(state, node, name)) is nothing_alone
+
+
+def test_a_peer_is_known_by_its_name_with_or_without_a_domain() -> None:
+    assert policy.named("left", ("left.example.com", "right")) == ("left.example.com",)
+    assert policy.named("left.example.com", ("left", "right")) == ("left",)
+    assert policy.named("third", ("left",)) == (), "the one other node does not vouch for a third"
 
 
 def test_the_time_of_another_day_has_its_date() -> None:
-    assert memories.at(time.time() - 3600) == time.strftime("%H:%M:%S", time.localtime(time.time() - 3600))
-    assert memories.at(86400 * 400).startswith("1971-02-0")
+    assert staleness.at(time.time() - 3600) == time.strftime("%H:%M:%S", time.localtime(time.time() - 3600))
+    assert staleness.at(86400 * 400).startswith("1971-02-0")
 
 
 def test_what_is_nearer_at_hand_is_told_first() -> None:
     """A disk that is not UpToDate explains more than the age of what is on it."""
-    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, noticed=1, wall=1))
+    record = Record(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, noticed=1, wall=1))
     alone = up(NINE / "isolated-secondary-right", "right")
 
-    def word(view: Resource, known: Memory) -> str:
+    def word(view: Resource, known: Record) -> str:
         obstacle = found(view, known)
         assert obstacle is not None
         return obstacle.reason
 
-    assert word(alone, memory) == "it has just come up and not been connected to left and center yet"
-    memory = replace(memory, up=1)
-    assert word(disk(alone, "Outdated"), memory) == "the data here is Outdated, not UpToDate"
-    assert "is old" in word(alone, memory)
-    assert "no quorum" in word(alone, Memory())
+    assert word(alone, record) == "it has just come up and has not connected to left and center yet"
+    record = replace(record, up=1)
+    assert word(disk(alone, "Outdated"), record) == behind("Outdated")
+    assert "is stale" in word(alone, record)
+    assert "no quorum" in word(alone, Record())
     # DRBD is not asked about data that it may call good although it is not.
-    assert "is old" in word(disk(alone, "Consistent"), memory)
-    assert "no quorum" in word(disk(alone, "Consistent"), Memory())
+    assert "is stale" in word(disk(alone, "Consistent"), record)
+    assert "no quorum" in word(disk(alone, "Consistent"), Record())
 
 
 def test_who_has_not_been_met_yet() -> None:
@@ -183,7 +240,7 @@ def test_who_has_not_been_met_yet() -> None:
     assert {peer.name: peer.id for peer in alone.peers} == {"left": 0, "center": 2}
 
     def unmet(view: Resource, *met: int) -> str:
-        obstacle = found(view, Memory(up=NOW - 1, met=frozenset(met)))
+        obstacle = found(view, Record(up=NOW - 1, met=frozenset(met)))
         assert obstacle is not None
         young = "just come up" in obstacle.reason
         assert obstacle.passes
@@ -203,34 +260,34 @@ def test_who_has_not_been_met_yet() -> None:
 @pytest.mark.parametrize(("generation", "peers"), [(EIGHT, {0}), (NINE, {1, 2})])
 def test_old_data_is_not_promoted_between_up_and_the_first_meeting(generation: Path, peers: set[int]) -> None:
     """Line by line of a recorded `drbdadm up`, as if DRBD had called its data UpToDate, and without a quorum."""
-    fold, memory, met = events.Fold(), Memory(), set[int]()
+    fold, record, met = events.Fold(), Record(), set[int]()
     seen: list[str] = []
     for line in live(generation / "live-events2/bring-up.left.txt"):
         fold.take(line.replace("disk:Inconsistent", "disk:UpToDate").replace("quorum:no", "quorum:yes"))
         view = fold.resource("vpn")
         if view is None:
             continue
-        memory = memories.seen(memory, view, NOW, vouched=NOW, wall=NOW)
+        record = staleness.seen(record, view, NOW, vouched=NOW, wall=NOW)
         met |= {peer.id for peer in view.peers if peer.replicating}
         if met == peers:
             break
-        obstacle = found(view, memory)
+        obstacle = found(view, record)
         assert obstacle is not None, line
         seen.append(obstacle.reason)
     assert view is not None
-    assert found(view, memory) is None
+    assert found(view, record) is None
     assert any("just come up" in reason for reason in seen)
 
 
 def test_a_disk_that_takes_long_to_be_attached_gives_nobody_less_time_to_be_met() -> None:
     alone = up(EIGHT / "left-killed", "right", "web")
-    memory = Memory()
+    record = Record()
     for now, state in ((NOW, "Diskless"), (NOW + 1, "Attaching"), (NOW + 60, "UpToDate")):
-        memory = memories.seen(memory, disk(alone, state), now, vouched=now, wall=now)
-    obstacle = found(alone, memory, NOW + 74)
+        record = staleness.seen(record, disk(alone, state), now, vouched=now, wall=now)
+    obstacle = found(alone, record, NOW + 74)
     assert obstacle is not None
     assert (obstacle.passes, obstacle.until) == (True, NOW + 75)
-    assert found(alone, memory, NOW + 75) is None
+    assert found(alone, record, NOW + 75) is None
 
 
 def test_only_who_is_connected_occupies_it() -> None:
@@ -241,8 +298,8 @@ def test_only_who_is_connected_occupies_it() -> None:
 
 
 def test_a_primary_is_asked_for_nothing_more_than_to_be_sound() -> None:
-    memory = Memory(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, noticed=1, wall=1))
-    assert found(up(NINE / "left-isolated", "right"), memory) is None
+    record = Record(up=NOW - 1, loss=Loss(peer=0, name="left", since=1, noticed=1, wall=1))
+    assert found(up(NINE / "left-isolated", "right"), record) is None
 
 
 @pytest.mark.parametrize(
@@ -254,26 +311,47 @@ def test_a_primary_is_asked_for_nothing_more_than_to_be_sound() -> None:
         ({"quorum"}, Level.FAILED),
         ({"no-data"}, Level.FAILED),
         ({"user", "no-data"}, Level.FAILED),
-        ({"for a reason unknown"}, Level.FAILED),
+        ({"unknown reason"}, Level.FAILED),
     ],
 )
 def test_suspended(suspended: set[str], level: Level) -> None:
     view = replace(up(NINE / "primary-on-left", "left"), suspended=frozenset(suspended))
-    assert judge.level(view) is level
+    assert policy.level(view) is level
     assert f"suspended ({', '.join(sorted(suspended - {'user', 'fencing'} or suspended))}" in wording.detail(
-        view, Memory()
+        view, Record()
     )
     standby = replace(up(NINE / "all-fine", "left"), suspended=frozenset(suspended))
-    assert judge.level(standby) is Level.STANDBY
-    assert "I/O suspended" in wording.detail(standby, Memory())
+    assert policy.level(standby) is Level.STANDBY
+    assert "I/O suspended" in wording.detail(standby, Record())
 
 
 def test_a_role_that_is_not_known_is_no_level() -> None:
     view = replace(up(NINE / "all-fine", "left"), role="Unknown")
-    assert judge.level(view) is Level.UNKNOWN
+    assert policy.level(view) is Level.UNKNOWN
 
 
 def test_a_primary_without_a_volume_is_not_active() -> None:
     view = replace(up(NINE / "primary-on-left", "left"), volumes=())
-    assert judge.level(view) is Level.FAILED
-    assert wording.detail(view, Memory()).startswith("Primary, without a volume")
+    assert policy.level(view) is Level.FAILED
+    assert wording.detail(view, Record()).startswith("Primary, without a volume")
+
+
+@pytest.mark.parametrize(
+    ("state", "node", "name", "others", "expected"),
+    [
+        (NINE / "all-fine", "left", "vpn", ("right", "center"), {"right", "center"}),
+        (NINE / "primary-on-left", "right", "vpn", ("left", "center"), {"center"}),
+        (NINE / "left-killed", "right", "vpn", ("left", "center"), {"center"}),
+        (NINE / "all-fine", "left", "vpn", ("right.example.com",), {"right.example.com"}),
+        (NINE / "all-fine", "left", "vpn", ("paris", "berlin"), None),  # DRBD knows them by other names
+        (NINE / "all-fine", "left", "vpn", (), None),
+        (EIGHT / "all-fine", "right", "vpn", ("left",), {"left"}),
+        (EIGHT / "primary-on-left", "right", "vpn", ("left",), set()),
+        (EIGHT / "left-killed", "right", "web", ("left",), set()),
+        (EIGHT / "all-fine", "right", "vpn", ("left", "center"), None),  # which of them is the peer?
+    ],
+)
+def test_where_it_is_seen_inactive(
+    state: Path, node: str, name: str, others: tuple[str, ...], expected: set[str] | None
+) -> None:
+    assert policy.inactive_on(up(state, node, name), others) == expected
