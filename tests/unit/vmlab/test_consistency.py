@@ -2,7 +2,7 @@
 
 import json
 
-from tests.vmlab.evidence import Evidence, understand
+from tests.vmlab.consistency import Evidence, understand
 
 
 def guest(at: float, kind: str, life: str, number: int) -> str:
