@@ -3,12 +3,14 @@
 A map of the package, for a newcomer:
 
 * ``core/``     every decision, and nothing else: no I/O, no clock, no log
-* ``drivers/``  one file per kind of resource, and the doors to processes and to D-Bus
-* ``daemon/``   the shell around the core: what comes in, what goes out, and the loop
+* ``osutil/``   the services of the operating system: files, locks, processes, inotify, threads
+* ``ports/``    one port per foreign program or library: commands, D-Bus, DRBD, netlink
+* ``drivers/``  one module per kind of resource
+* ``daemon/``   the shell around the core: reports in, effects out, and the loop
 * ``ctl/``      ``failoverctl``, which talks to the daemon's control socket only
-* ``records.py``  what is remembered over a restart, and not over a boot; ``trouble.py``: what is wrong around failoverd
-* ``processes.py``  processes as proc(5) shows them
-* ``log.py``    the only place that knows structlog
+* ``log/``      the only place that imports structlog
+* ``alarms.py`` every alarm; ``records.py``: records that survive the daemon and not the boot; ``trouble.py``: problems
+  of failoverd's own surroundings; ``command_text.py``: commands of failoverctl to be pasted
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

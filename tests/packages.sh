@@ -4,9 +4,9 @@
 set -eu
 
 packages="
-    make python3-venv python3-setuptools python3-wheel python3-systemd python3-pydbus python3-psutil python3-structlog
-    python3-jsonschema python3-rich python3-argcomplete
-    keepalived bird2 frr drbd-utils systemd dbus iproute2 util-linux procps kmod shellcheck perl-base
+    make git python3-venv python3-setuptools python3-wheel python3-systemd python3-pydbus python3-psutil python3-structlog
+    python3-jsonschema python3-rich python3-argcomplete python3-prometheus-client
+    keepalived bird2 frr etcd-server drbd-utils systemd dbus iproute2 util-linux procps kmod openssh-client shellcheck perl-base
     scdoc groff-base man-db zsh fish bash-completion
     haproxy curl ansible-core ansible-lint python3-apt puppet-agent puppet-lint systemd-container
 "
@@ -19,9 +19,11 @@ packages="
 # What the laboratory of virtual machines needs.
 [ "${1:-}" != vmlab ] || packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs openssh-client debian-archive-keyring
     iproute2 iputils-ping util-linux"
+# The programs that read what failoverd writes.
+[ "${1:-}" != consumers ] || packages="monit nagios4-core icinga2-bin prometheus prometheus-node-exporter chromium"
 # What a fresh Debian is made with.
 [ "${1:-}" != fresh ] || packages="mmdebstrap debian-archive-keyring git util-linux"
-daemons="keepalived bird frr drbd haproxy puppet"
+daemons="keepalived bird frr etcd drbd haproxy puppet monit nagios4 icinga2 exim4 prometheus prometheus-node-exporter"
 
 missing=""
 for package in $packages; do

@@ -1,21 +1,41 @@
-"""All that can happen (events), and all that the core can ask for (effects), as frozen data."""
+"""The events: all that the core is told, as frozen data. What it asks for is in effects.py."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from failoverd.core.model import Observation
-from failoverd.core.spec import Config, ResourceSpec, Vip
-from failoverd.core.words import Ending, Keepalived, Outcome, Target, Verb, VrrpState
+from failoverd.core.knowledge import PeerWord
+from failoverd.core.model import Maintenance, Standby
+from failoverd.core.requests import (
+    Acknowledged,
+    AsideEnded,
+    AsideWanted,
+    CheckAsked,
+    HandoverAttended,
+    HandoverCancelled,
+    HandoverConfirmed,
+    HandoverWanted,
+    MaintenanceBegun,
+    MaintenanceEnded,
+    OnlineWanted,
+    PeerConfirmedOff,
+    PeerUnfenced,
+    Reset,
+    RivalsNoted,
+    StandbyWanted,
+    Together,
+)
+from failoverd.core.resource import Observation
+from failoverd.core.spec import Config, Vip
+from failoverd.core.words import Keepalived, Outcome, VrrpState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VrrpChanged:
-    """keepalived said that an instance is in another state, and it is the newest that it said.
+    """keepalived reported another state of an instance, and it is the newest.
 
-    `straight`: nothing else was said since the one that was told before.
+    `straight`: keepalived reported no state between the previous VrrpChanged and this one.
     """
 
     instance: str
@@ -24,10 +44,11 @@ class VrrpChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reasserted:
-    """Verify everything. `rival`: keepalived, as MASTER, heard a lower priority (MASTER_RX_LOWER_PRI): two are MASTER.
+class LowerPriorityAdvert:
+    """Check everything.
 
-    Else more was said than could be followed.
+    `rival`: keepalived, as MASTER, received an advert of lower priority (MASTER_RX_LOWER_PRI): two nodes are MASTER.
+    Otherwise keepalived reported more than failoverd could follow.
     """
 
     instance: str
@@ -35,13 +56,25 @@ class Reasserted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TruthTold:
-    """The answer to FindTruth: keepalived's D-Bus property, and its last word of this boot; None when silent.
+class VipElsewhere:
+    """Another station of the link has the VIP: it has answered a ProbeVips, and once more after a pause.
 
-    `void`: the last word died with the keepalived that said it, or an earlier daemon found that nobody had spoken
-    since the boot. `booted`: the machine has only just booted, and the instance was configured when it did. `said`:
-    what was asked on D-Bus and what was answered. `doubt`: what the answer shows to be wrong in a configuration; empty
-    when nothing.
+    `station`: its MAC.
+    """
+
+    instance: str
+    vip: Vip
+    station: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VrrpStateReported:
+    """The answer to QueryVrrpState. `dbus`: keepalived's D-Bus property; `stored`: its last state of this boot.
+
+    Either is None if keepalived reported none. `void`: the last state is discarded, because the keepalived that
+    reported it has died, or because an earlier daemon found that keepalived had reported nothing since the boot.
+    `booted`: the machine has only just booted, and the instance was configured when it did. `said`: the query on
+    D-Bus and its answer. `doubt`: the error in a configuration that the answer shows; empty when it shows none.
     """
 
     instance: str
@@ -56,18 +89,20 @@ class TruthTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VipsSeen:
-    """Netlink: each address is usable on its interface (True), is not (False), or could not be seen (None).
+    """Netlink: each address is usable on its interface (True), is not (False), or could not be observed (None).
 
-    `removers`: who has removed an address, where that is known and was not keepalived.
+    `removers`: the program that removed an address, if it is known and is not keepalived. `instead`: the state of an
+    address that is not usable on its interface, as a phrase that follows the address.
     """
 
     present: Mapping[Vip, bool | None]
     removers: Mapping[Vip, str] = field(default_factory=dict)
+    instead: Mapping[Vip, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepalivedSeen:
-    """What the processes of the keepalived that speaks for these instances do."""
+    """The condition of the processes of the keepalived that reports these instances."""
 
     instances: frozenset[str]
     condition: Keepalived
@@ -75,7 +110,7 @@ class KeepalivedSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceObserved:
-    """The answer to Observe."""
+    """The answer to Observe: an observation of the resource."""
 
     instance: str
     resource: str
@@ -85,7 +120,7 @@ class ResourceObserved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnded:
-    """The answer to RunStep: how it ended, why (one line, empty when all is well), and what was seen afterwards."""
+    """The answer to RunStep: its outcome, the reason (one line, empty when all is well), and an observation."""
 
     instance: str
     resource: str
@@ -96,43 +131,123 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
-    """An operator wants everything looked at again, and what has given up tried again. `cause`: who, and why."""
+class WishesFound:
+    """The operators' wishes, which could not be read at the start: `standby` by instance."""
 
-    instance: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledged:
-    """An operator knows what of the instance is active and no longer followed."""
-
-    instance: str
+    standby: Mapping[str, Standby]
+    maintenance: Maintenance | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RivalsNoted:
-    """An operator knows of the other MASTERs that were beside this one."""
-
-    instance: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stirred:
-    """Something about a resource changed: it should be looked at."""
+class ResourceChanged:
+    """A resource has changed: it needs a check."""
 
     instance: str
     resource: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded:
+    """The tool of a step that ended HUNG has exited: no tool works on the resource any more."""
+
+    instance: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessAnswered:
+    """The answer of one witness to AskWitnesses; `asked` is that of the question.
+
+    `granted`: None without a usable answer; `said`: the answer, in a few words.
+    """
+
+    witness: str
+    granted: bool | None
+    said: str
+    asked: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseAnswered:
+    """The same, of a witness that grants a lease for each instance.
+
+    `held`: it was asked for the lease, and `granted` says whether this node holds it. Otherwise it was only asked
+    whether it answers.
+    """
+
+    instance: str
+    witness: str
+    granted: bool | None
+    said: str
+    asked: float
+    held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerReported:
+    """Another node has said something, or has confirmed what it has said, after the time `at`.
+
+    `words`: those that are new, by instance, each with the same `at`; None: the instance is not configured there any
+    more. `whole`: with these, all that the node has to say is known, so that every word of it counts from `at` on.
+    """
+
+    peer: str
+    at: float
+    words: Mapping[str, PeerWord | None] = field(default_factory=dict)
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerUnverified:
+    """From the address of another node came a heartbeat of another key or format: something sends there.
+
+    It is told once in an interval.
+    """
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HearingChanged:
+    """The heartbeat here hears another node from now on, if that speaks; or it does not.
+
+    `deaf`: why not, in words; empty: it only begins; None: it hears.
+    """
+
+    peer: str
+    deaf: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerFenced:
+    """The answer to FencePeer, or the end of a fencing for which the core did not ask.
+
+    `off`: the fence agent has then found the node off, which is the only proof; otherwise nothing is known. `said`: the
+    result, in a few words. `called_off`: nothing was done, because it was not to be fenced any more.
+    """
+
+    peer: str
+    fencing: int
+    off: bool
+    said: str
+    called_off: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """A deadline that `machine.next_deadline` named has passed. At any other time it does no harm."""
+    """A deadline that `machine.next_deadline` named has passed. At any other time a Tick does no harm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """The process did not run for `seconds`, which no clock of this daemon counts; those of other machines do."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """The daemon ends: nothing is activated any more, and mastership stays where it is."""
+    """The daemon ends: it activates nothing any more, and mastership stays where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,107 +257,43 @@ class Reloaded:
     config: Config
 
 
-InstanceEvent = (
+Event = (
     VrrpChanged
-    | Reasserted
-    | TruthTold
+    | LowerPriorityAdvert
+    | VipElsewhere
+    | VrrpStateReported
     | VipsSeen
     | KeepalivedSeen
     | ResourceObserved
     | StepEnded
     | Reset
+    | StandbyWanted
+    | OnlineWanted
+    | Together
+    | WishesFound
+    | MaintenanceBegun
+    | MaintenanceEnded
+    | HandoverWanted
+    | HandoverAttended
+    | HandoverCancelled
+    | HandoverConfirmed
+    | AsideWanted
+    | AsideEnded
+    | CheckAsked
+    | Acknowledged
     | RivalsNoted
-    | Stirred
+    | ResourceChanged
+    | ToolEnded
+    | WitnessAnswered
+    | LeaseAnswered
+    | PeerReported
+    | PeerUnverified
+    | HearingChanged
+    | PeerFenced
+    | PeerConfirmedOff
+    | PeerUnfenced
     | Tick
+    | Stalled
+    | Stopping
+    | Reloaded
 )
-Event = InstanceEvent | Acknowledged | Stopping | Reloaded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStep:
-    """Run one step; answer with StepEnded within `timeout` seconds."""
-
-    spec: ResourceSpec
-    verb: Verb
-    step: int
-    timeout: float
-    transition: int
-
-    @property
-    def instance(self) -> str:
-        return self.spec.instance
-
-    @property
-    def resource(self) -> str:
-        return self.spec.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observe:
-    """Look at one resource; answer with ResourceObserved within `timeout` seconds."""
-
-    spec: ResourceSpec
-    look: int
-    timeout: float
-
-    @property
-    def instance(self) -> str:
-        return self.spec.instance
-
-    @property
-    def resource(self) -> str:
-        return self.spec.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindTruth:
-    """Ask who knows what keepalived says of the instance; answer with TruthTold, and the same `words`."""
-
-    instance: str
-    words: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransitionStarted:
-    """For the history and the log."""
-
-    transition: int
-    instance: str
-    target: Target
-    cause: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransitionEnded:
-    """For the history and the log. `reason` is empty when there is nothing to say."""
-
-    transition: int
-    instance: str
-    ending: Ending
-    reason: str
-
-
-class Matter(enum.Enum):
-    """What an alarm is about, which decides what its reader has to do."""
-
-    REFUSED = "refused"  # MASTER, and a guard said no
-    FAILED = "failed"  # a resource would not activate
-    ESCALATED = "escalated"  # a resource would not deactivate, by no means
-    DRIFT = "drift"  # a resource was not as it was left
-    DOUBLE_MASTER = "double-master"  # the VIP is here, and should not be; or it was on two nodes
-    PARTIAL = "partial"  # active, but without what may fail
-    RELEASED = "released"  # mastership was given away
-    UNFOLLOWED = "unfollowed"  # it may be active, and is no longer configured
-    ATTENTION = "attention"  # all is where it should be, and something was odd
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """Somebody must look at this."""
-
-    instance: str
-    matter: Matter
-    text: str
-
-
-Effect = RunStep | Observe | FindTruth | TransitionStarted | TransitionEnded | Alarm

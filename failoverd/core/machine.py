@@ -2,22 +2,27 @@
 
 The rules, in plain sentences:
 
-1. keepalived's newest word sets the target: MASTER asks for ACTIVE, every other word for STANDBY.
-2. The target is a hint: guards may turn the direction of the plan to STANDBY, and give their reason.
-3. A VIP that disagrees with the target has `vip_timeout` to agree; meanwhile no step starts, and none is undone.
-   A VIP that cannot be seen is no VIP for what is not active yet; what is active stays so, with an alarm.
-4. The planner names the steps that can run now; each outcome comes back as an event, and the plan is made again.
-5. What was observed is believed, never an exit code. A step that ended where it should is done, however it ended.
-6. A step that did not is tried again `retries` times, with backoff; then the resource has given up. One that was
-   refused is tried again when what is in its way has changed. What has given up is tried again at a slow and slower
-   pace, and when something about it changes; it may give mastership away. Where keepalived does not let go, or when a
-   time has passed and the node is a sound standby, mastership is taken back; each time it takes longer.
-7. A step in flight is always awaited; what a later event wants is done after it, never on top of it.
-8. Whenever something looks wrong, keepalived's truth is asked for; an answer older than its last word is void.
-9. A start has no rules of its own: keepalived's property, or its last word, is obeyed as if it had come just now.
-   Where nothing was ever said, the node is watched and nothing is done; after a boot, the VIP's absence is trustworthy
-   enough to be a standby.
-10. The word of a keepalived that died as MASTER is void: it is a standby until the next one speaks.
+1. keepalived's newest state sets the target: ACTIVE for MASTER, STANDBY for every other state.
+2. Guards may turn the direction to STANDBY although the target is ACTIVE, and give the reason.
+3. VIPs that disagree with the target have `vip_timeout` to agree; meanwhile no step starts, and none is undone. While a
+   VIP cannot be observed, nothing more is activated; active resources stay active, with an alarm.
+4. The planner names the steps that can run now. Each outcome comes back as an event, and the planner runs again.
+5. Observations decide, exit codes do not. A step whose resource reached the goal is done, whatever its tool returned.
+6. A step that failed is retried `retries` times, with backoff; then the resource has given up. A refused step is
+   retried when its obstacle changes. A resource that has given up is retried at a slower and slower pace, and when its
+   observation changes; it may release mastership. Mastership is taken back where keepalived stays MASTER all the same,
+   or after a time, when the node is a healthy standby; each release in a row takes longer.
+7. A step in flight is always awaited: the steps that a later event requires start after it.
+8. Whenever the facts disagree, the core queries keepalived's current state; an answer that is older than keepalived's
+   last report is discarded.
+9. A start has no rules of its own: keepalived's D-Bus property, or its last state, counts as if it were reported now.
+   Where there is neither, failoverd watches the node and changes nothing; only after a boot, a node without its VIPs
+   is a standby.
+10. With [quorum], no activation starts before enough witnesses have answered. A node that misses them for too long is
+   alone: it deactivates, and leaves mastership to the others until they answer again.
+11. With [fence] or `takeover_after`, no activation starts while another node may serve the instance: the core waits for
+   its word, waits it out, or fences it.
+12. When keepalived exits as MASTER, its last state is discarded: the node is a standby until keepalived reports again.
 
 A crash, a restart, an event in the middle of a transition and drift weeks later have no code of their own: they
 all change the target or an observation, and rule 4 does the rest.
@@ -26,339 +31,263 @@ all change the target or an observation, and rule 4 does the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Protocol, TypeVar, assert_never
 
-from failoverd.core import guards, outcomes, planner, rivals, strays
+from failoverd.core import fencing, handover, hearing, maintenance, outcomes, quorum, rules, strays
+from failoverd.core.context import AdvanceContext
+from failoverd.core.effects import Effect
 from failoverd.core.events import (
-    Acknowledged,
-    Effect,
     Event,
-    InstanceEvent,
+    HearingChanged,
     KeepalivedSeen,
-    Reasserted,
+    LeaseAnswered,
+    LowerPriorityAdvert,
+    PeerFenced,
+    PeerReported,
+    PeerUnverified,
     Reloaded,
-    Reset,
+    ResourceChanged,
     ResourceObserved,
-    RivalsNoted,
+    Stalled,
     StepEnded,
-    Stirred,
     Stopping,
     Tick,
-    TruthTold,
+    ToolEnded,
+    VipElsewhere,
     VipsSeen,
     VrrpChanged,
+    VrrpStateReported,
+    WishesFound,
+    WitnessAnswered,
 )
 from failoverd.core.model import InstanceState, State
+from failoverd.core.reconcile import reconcile, take_back
 from failoverd.core.reload import reload
-from failoverd.core.settle import settle, take_back, unconfirmed
-from failoverd.core.spec import Vip
-from failoverd.core.turn import Turn
-from failoverd.core.words import Keepalived, Level, OnFailure, Target, VrrpState
-
-#: Seconds for which a look that may have been taken too early is renewed.
-_RENEWED = 5.0
-
-#: Why a node is a standby without a word.
-_BOOTED = "the machine has booted, the VIP is not here, and keepalived has not spoken yet"
-_VOID = "keepalived has not spoken since it was started, or since the boot"
-
-
-# ---------------------------------------------------------------- the rules, one per kind of event
-
-
-def _follow(turn: Turn, instance: InstanceState, event: VrrpChanged) -> InstanceState:
-    after = f" after {instance.robbed}" if instance.robbed and event.state is not VrrpState.MASTER else ""
-    known, cause = instance.rivals, _said(event.state) + after
-    instance = rivals.gave_way(turn, instance, event)
-    if len(instance.rivals) > len(known):
-        cause += f"; this node {rivals.what(instance.rivals[-1])}"
-    return _obey(turn, replace(instance, robbed=""), event.state, cause)
+from failoverd.core.requests import (
+    Acknowledged,
+    AsideEnded,
+    AsideWanted,
+    CheckAsked,
+    HandoverAttended,
+    HandoverCancelled,
+    HandoverConfirmed,
+    HandoverWanted,
+    MaintenanceBegun,
+    MaintenanceEnded,
+    OnlineWanted,
+    PeerConfirmedOff,
+    PeerUnfenced,
+    Reset,
+    RivalsNoted,
+    StandbyWanted,
+    Together,
+)
+from failoverd.core.words import Target
 
 
-def _said(word: VrrpState) -> str:
-    return f"keepalived said {word.value}"
+def _forget_step(context: AdvanceContext, event: StepEnded) -> None:
+    state = context.state
+    orphans = {key: step for key, step in state.orphans.items() if step.id != event.step}
+    lent = {step: keys for step, keys in state.lent.items() if step != event.step}
+    context.state = replace(state, orphans=orphans, lent=lent)
+    strays.step_ended(context, event.instance, event.resource)
 
 
-def _obey(turn: Turn, instance: InstanceState, word: VrrpState, cause: str) -> InstanceState:
-    changed = instance.target is not word.target
-    since = instance.vrrp_since if word is instance.vrrp else turn.now
-    instance = replace(instance, vrrp=word, vrrp_since=since, target=word.target, words=turn.number())
-    turn.cause = cause
-    if not changed:
-        return unconfirmed(replace(instance, cause=cause))
-    instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
-    return unconfirmed(turn.begin(instance, word.target, cause))
+def _stop(context: AdvanceContext) -> None:
+    context.state = replace(context.state, stopping=True)
+    context.touch()
 
 
-def _verify(turn: Turn, instance: InstanceState, event: Reasserted) -> InstanceState:
-    turn.cause = "keepalived said more than could be followed: verifying everything"
-    if event.rival:
-        turn.cause = "keepalived heard another MASTER of lower priority: verifying everything"
-        instance = rivals.heard(turn, instance)
-    turn.ask(instance)
-    resources = {name: replace(r, confirmed=False) for name, r in instance.resources.items()}
-    return replace(instance, resources=resources)
+# ---------------------------------------------------------------- the instances that an event concerns
 
 
-def _inquire(turn: Turn, instance: InstanceState, _: Reasserted) -> InstanceState:
-    turn.ask(instance)
-    return instance
+class _OfInstance(Protocol):
+    @property
+    def instance(self) -> str: ...
 
 
-def _adopt(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
-    """In UNKNOWN: obey keepalived's own property, or else its last word, as if it had come just now.
+class _OfResource(_OfInstance, Protocol):
+    @property
+    def resource(self) -> str: ...
 
-    Where it disagrees with the VIPs, the hold and the guards decide, as always. A boot in which nobody spoke yet,
-    without the VIP, is a standby: for what something else started at boot, or what was left when the power went; a
-    daemon that is merely started again has no business to stop anything on so little.
+
+def _named(context: AdvanceContext, event: _OfInstance) -> Iterable[str]:
+    return (event.instance,) if event.instance in context.state.instances else ()
+
+
+def _with_the_resource(context: AdvanceContext, event: _OfResource) -> Iterable[str]:
+    instance = context.state.instances.get(event.instance)
+    return (event.instance,) if instance is not None and event.resource in instance.resources else ()
+
+
+def _with_a_vip(context: AdvanceContext, event: VipsSeen) -> Iterable[str]:
+    return (name for name, instance in context.state.instances.items() if any(rules.seen_of(instance, event)))
+
+
+def _of_the_keepalived(context: AdvanceContext, event: KeepalivedSeen) -> Iterable[str]:
+    return (name for name in context.state.instances if name in event.instances)
+
+
+def _due(context: AdvanceContext, _: Tick) -> Iterable[str]:
+    agenda = context.state.agenda
+    return (name for name, at in agenda.due.items() if at <= context.now) if agenda.next <= context.now else ()
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _apply(context: AdvanceContext, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - a case per event
+    """The transition table: for every kind of event, the instances that it concerns and the rule for each of them.
+
+    One rule holds for every target, unless another is named for STANDBY, or for an unknown target (None). No event
+    concerns an instance or a resource that is not configured.
+
+    The rules decide the target, the transition that begins with it, the known facts (VIPs, keepalived, observations,
+    rivals), which observations count, how often a resource has failed and when it is retried, and the queries and
+    checks. They decide neither the direction nor anything that follows from it: whether a guard turns the direction to
+    STANDBY, which steps start, the phase and its reason, the alarms about them, the end of a transition, and whether
+    mastership is released. After every event `reconcile.py` derives these from the state, for each instance that the
+    event concerned; `rules.may_take_back` then decides whether mastership is taken back.
     """
-    instance = replace(instance, doubt=event.doubt)
-    if event.words != instance.words:
-        return instance
-    if event.dbus is not None:
-        return _obey(turn, instance, event.dbus, f"keepalived's D-Bus says {event.dbus.value}")
-    if event.stored is not None:
-        return _obey(turn, instance, event.stored, f"keepalived's last word was {event.stored.value}")
-    if event.void:
-        return _stand_by(turn, instance, _VOID)
-    if event.booted and guards.vip_absent(instance):
-        return _stand_by(turn, instance, _BOOTED)
-    silent = f"keepalived has said nothing in this boot: waiting for an event. Its D-Bus: {event.said}"
-    return replace(instance, reason=silent)
+    match event:
+        case VrrpChanged():
+            hearing.gives_way(context, event.instance, event.state)
+            _each(context, event, _named, rules.follow)
+        case LowerPriorityAdvert():
+            if event.rival:
+                hearing.another_master(context, event.instance)
+            _each(context, event, _named, rules.verify, standby=rules.query_vrrp_state, unknown=rules.query_vrrp_state)
+        case VipElsewhere():
+            hearing.another_master(context, event.instance)
+            _each(context, event, _named, rules.see_vip_elsewhere)
+        case VrrpStateReported():
+            _each(context, event, _named, rules.correct, unknown=rules.adopt)
+        case VipsSeen():
+            _each(context, event, _with_a_vip, rules.see_vips, unknown=rules.see_vips_and_ask)
+        case KeepalivedSeen():
+            _each(context, event, _of_the_keepalived, rules.see_keepalived)
+        case ResourceObserved():
+            _each(context, event, _with_the_resource, outcomes.observed)
+            hearing.seen(context, event.seen)
+            strays.observed(context, event)
+        case StepEnded():
+            for instance, resource in (*context.state.lent.get(event.step, ()), (event.instance, event.resource)):
+                ended = replace(event, instance=instance, resource=resource)
+                _each(context, ended, _with_the_resource, outcomes.ended)
+                _forget_step(context, ended)
+            hearing.seen(context, event.seen)
+        case ResourceChanged():
+            _each(context, event, _with_the_resource, rules.check_again)
+        case ToolEnded():
+            _each(context, event, _with_the_resource, rules.tool_ended)
+        case Reset():
+            _each(context, event, _named, rules.reset)
+        case StandbyWanted():
+            _each(context, event, _named, rules.stand_by_for_an_operator)
+        case OnlineWanted():
+            rules.forget_wish(context, event)
+            _each(context, event, _named, rules.end_standby)
+        case Together(events=events):
+            for each in events:
+                _apply(context, each)
+        case WishesFound():
+            rules.take_in(context, event)
+        case MaintenanceBegun():
+            maintenance.begin(context, event)
+        case MaintenanceEnded(cause=cause):
+            maintenance.end(context, cause)
+        case HandoverWanted():
+            _each(context, event, _named, handover.begin)
+        case HandoverAttended():
+            _each(context, event, _named, handover.attend)
+        case HandoverCancelled():
+            _each(context, event, _named, handover.cancel)
+        case HandoverConfirmed():
+            _each(context, event, _named, handover.confirm)
+        case AsideWanted():
+            _each(context, event, _named, handover.stand_aside)
+        case AsideEnded():
+            _each(context, event, _named, handover.compete)
+        case CheckAsked():
+            _each(context, event, _named, rules.check_all)
+        case RivalsNoted():
+            _each(context, event, _named, rules.note_rivals)
+        case WitnessAnswered():
+            quorum.answered(context, event)
+        case LeaseAnswered():
+            _each(context, event, _named, quorum.lease_answered)
+        case PeerReported():
+            hearing.reported(context, event)
+        case PeerUnverified():
+            hearing.unverified(context, event)
+        case HearingChanged():
+            hearing.changed(context, event)
+        case PeerFenced():
+            fencing.answered(context, event)
+        case PeerConfirmedOff():
+            hearing.confirmed_off(context, event)
+        case PeerUnfenced():
+            hearing.unfenced(context, event)
+        case Tick():
+            maintenance.wake(context)
+            quorum.wake(context)
+            fencing.wake(context)
+            _each(context, event, _due, rules.wake)
+            strays.wake(context)
+        case Stalled():
+            quorum.stalled(context, event)
+        case Acknowledged():
+            strays.forget(context, event.instance)
+        case Stopping():
+            _stop(context)
+        case Reloaded():
+            reload(context, event.config)
+        case _:
+            assert_never(event)
 
 
-def _stand_by(turn: Turn, instance: InstanceState, cause: str) -> InstanceState:
-    """No word binds: it is a standby until keepalived speaks."""
-    instance = replace(
-        instance,
-        vrrp=None,
-        target=Target.STANDBY,
-        words=turn.number(),
-        vip_deadline=turn.now + instance.spec.vip_timeout,
-    )
-    turn.cause = cause
-    return unconfirmed(turn.begin(instance, Target.STANDBY, cause))
+_E = TypeVar("_E", bound=Event)
+_Rule = Callable[[AdvanceContext, InstanceState, _E], InstanceState]
 
 
-def _correct(turn: Turn, instance: InstanceState, event: TruthTold) -> InstanceState:
-    """Elsewhere: only keepalived itself can contradict its own last word."""
-    instance = replace(instance, doubt=event.doubt)
-    if event.words != instance.words or event.dbus in (None, instance.vrrp):
-        return instance
-    assert event.dbus is not None
-    return _obey(turn, instance, event.dbus, f"keepalived's D-Bus says {event.dbus.value}; its event was missed")
-
-
-def _see_vips(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceState:
-    moved = {vip: present for vip, present in _seen_of(instance, event) if instance.vips[vip] is not present}
-    if not moved:
-        return instance
-    agreed = guards.vip_problem(instance) is None
-    instance = replace(instance, vips={**instance.vips, **moved})
-    problem = guards.vip_problem(instance)
-    turn.cause = _of_the_vips(moved)
-    robbed = _of_the_robbed(moved, event.removers)
-    if instance.vrrp is VrrpState.MASTER:
-        instance = replace(instance, robbed=robbed)
-    elif robbed and instance.vrrp is not None and instance.cause.partition(";")[0] == _said(instance.vrrp):
-        # keepalived was quicker to tell what came of it.
-        word = instance.vrrp
-        instance = turn.begin(rivals.withdrawn(instance), word.target, f"{_said(word)} after {robbed}")
-    if agreed and problem is not None:
-        instance = replace(instance, vip_deadline=turn.now + instance.spec.vip_timeout)
-    return instance
-
-
-def _seen_of(instance: InstanceState, event: VipsSeen) -> Iterator[tuple[Vip, bool | None]]:
-    """What the event tells of the instance's own VIPs."""
-    fewer, more = sorted((instance.vips, event.present), key=len)
-    return ((vip, event.present[vip]) for vip in fewer if vip in more)
-
-
-def _of_the_vips(moved: Mapping[Vip, bool | None]) -> str:
-    """What became of them, in a person's words: the first is named."""
-    vip, present = next(iter(moved.items()))
-    others = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
-    where = {True: "came to", False: "left", None: "cannot be seen any more on"}[present]
-    return f"{vip.address}{others} {where} {vip.interface}"
-
-
-def _of_the_robbed(moved: Mapping[Vip, bool | None], removers: Mapping[Vip, str]) -> str:
-    robbed = (vip for vip in moved if vip in removers)
-    return next((f"{vip.address} was removed from {vip.interface} by {removers[vip]}" for vip in robbed), "")
-
-
-def _see_vips_and_ask(turn: Turn, instance: InstanceState, event: VipsSeen) -> InstanceState:
-    turn.ask(instance)
-    return _see_vips(turn, instance, event)
-
-
-def _see_keepalived(turn: Turn, instance: InstanceState, event: KeepalivedSeen) -> InstanceState:
-    """A MASTER that died binds nobody, and the keepalived that comes after it has to speak first."""
-    turn.cause = f"keepalived is {event.condition.value}"
-    back = instance.keepalived is Keepalived.GONE and event.condition is not Keepalived.GONE
-    instance = replace(instance, keepalived=event.condition)
-    if event.condition is Keepalived.GONE and instance.target is not Target.STANDBY:
-        return _stand_by(turn, instance, turn.cause)
-    if back and instance.void:
-        turn.ask(instance)
-        return replace(instance, cause=_VOID)
-    return instance
-
-
-def _reset(turn: Turn, instance: InstanceState, event: Reset) -> InstanceState:
-    turn.cause = event.cause
-    turn.ask(instance)
-    instance = replace(take_back(instance), releases=0)
-    resources = {name: turn.look(r) for name, r in unconfirmed(instance).resources.items()}
-    return replace(instance, resources=resources, alarm="")
-
-
-def _note_rivals(_: Turn, instance: InstanceState, __: RivalsNoted) -> InstanceState:
-    return replace(instance, rivals=())
-
-
-def _stir(turn: Turn, instance: InstanceState, event: Stirred) -> InstanceState:
-    """A look that is on its way may have been taken before; a step ends with one of its own.
-
-    What changes again and again faster than it can be looked at would never be seen: in the end a look counts.
-    """
-    resource = instance.resources[event.resource]
-    look = resource.look
-    if look is None:
-        resource = turn.look(resource)
-    elif look.renewed is None or turn.now - look.renewed < _RENEWED:
-        since = turn.now if look.renewed is None else look.renewed
-        resource = replace(resource, look=replace(turn.observe(resource.spec), renewed=since))
-    else:
-        resource = replace(resource, look=replace(look, again=True))
-    return replace(instance, resources={**instance.resources, event.resource: resource})
-
-
-def _wake(turn: Turn, instance: InstanceState, _: Tick) -> InstanceState:
-    resources = {
-        name: outcomes.renewed(turn, outcomes.overdue(turn, instance, r)) for name, r in instance.resources.items()
-    }
-    instance = replace(instance, resources=resources)
-    if turn.now < instance.next_check:
-        return instance
-    turn.ask(instance)
-    turn.cause = "looked again"
-    return replace(
-        instance,
-        next_check=turn.now + turn.state.config.check_interval,
-        resources={name: turn.look(r) for name, r in instance.resources.items()},
-    )
-
-
-def _may_take_back(turn: Turn, instance: InstanceState) -> bool:
-    """All is active here, because keepalived did not let go; or the time has passed, and it is a sound standby.
-
-    What the others go on without has no say.
-    """
-    if turn.state.stopping or not instance.released:
-        return False
-    if instance.transition is not None or guards.deaf(instance) is not None:
-        return False
-    vital = [r for r in instance.resources.values() if r.spec.on_failure is not OnFailure.CONTINUE]
-    if instance.target is Target.ACTIVE:
-        return instance.direction is Target.ACTIVE and all(r.rests_at(Level.ACTIVE) for r in vital)
-    sound = all(r.rests_at(Level.STANDBY) and not r.seen.obstacle for r in vital)
-    return sound and turn.now >= planner.take_back_at(instance)
-
-
-Rule = Callable[[Turn, InstanceState, Any], InstanceState]
-
-_ANYWHERE: Mapping[type[InstanceEvent], Rule] = {
-    VrrpChanged: _follow,
-    Reasserted: _verify,
-    TruthTold: _correct,
-    VipsSeen: _see_vips,
-    KeepalivedSeen: _see_keepalived,
-    ResourceObserved: outcomes.observed,
-    StepEnded: outcomes.ended,
-    Reset: _reset,
-    RivalsNoted: _note_rivals,
-    Stirred: _stir,
-    Tick: _wake,
-}
-
-#: The one table: what every kind of event does for every target; None: nothing says what the node should be.
-TABLE: Mapping[Target | None, Mapping[type[InstanceEvent], Rule]] = {
-    None: {**_ANYWHERE, Reasserted: _inquire, TruthTold: _adopt, VipsSeen: _see_vips_and_ask},
-    Target.STANDBY: {**_ANYWHERE, Reasserted: _inquire},
-    Target.ACTIVE: _ANYWHERE,
-}
+def _each(
+    context: AdvanceContext,
+    event: _E,
+    concerned: Callable[[AdvanceContext, _E], Iterable[str]],
+    rule: _Rule[_E],
+    *,
+    standby: _Rule[_E] | None = None,
+    unknown: _Rule[_E] | None = None,
+) -> None:
+    rules = {Target.ACTIVE: rule, Target.STANDBY: standby or rule, None: unknown or rule}
+    for name in tuple(concerned(context, event)):
+        instance = context.take(name)
+        context.put(name, rules[instance.target](context, instance, event))
 
 
 def advance(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
-    """The state after `event`, and what is to be done. Raises outcomes.IllegalEvent for what only a bug can send.
+    """The state after `event`, and the effects. Raises outcomes.IllegalEvent for an event that only a bug can send.
 
-    Deadlines that have passed by `now` are worked off first, whatever the event: none is lost to one that came first.
-    Only those instances are settled to which something happened, or for which there may be room now: settling the
+    Before any event, deadlines that have passed by `now` are handled: no deadline is lost to an event that came first.
+    Only instances that the event concerned, or for which the node may have room now, are reconciled: reconciling the
     others would change nothing.
     """
-    turn = Turn(state, now)
-    _apply(turn, Tick())
-    match event:
-        case Reloaded():
-            reload(turn, event.config)
-        case Acknowledged():
-            strays.forget(turn, event.instance)
-        case Stopping():
-            turn.state = replace(turn.state, stopping=True)
-            turn.touch()
-        case Tick():
-            pass
-        case StepEnded():
-            for names in (*state.lent.get(event.step, ()), (event.instance, event.resource)):
-                _apply(turn, replace(event, instance=names[0], resource=names[1]))
-        case _:
-            _apply(turn, event)
-    for name in turn.urgent():
-        instance = settle(turn, turn.take(name))
-        if _may_take_back(turn, instance):
-            instance = settle(turn, take_back(instance))
-        turn.put(name, instance)
-    return turn.ended(), tuple(turn.effects)
-
-
-def _apply(turn: Turn, event: InstanceEvent) -> None:
-    for name in tuple(_concerned(turn, event)):
-        instance = turn.take(name)
-        turn.put(name, TABLE[instance.target][type(event)](turn, instance, event))
-    match event:
-        case StepEnded():
-            orphans = {key: s for key, s in turn.state.orphans.items() if s.id != event.step}
-            lent = {step: keys for step, keys in turn.state.lent.items() if step != event.step}
-            turn.state = replace(turn.state, orphans=orphans, lent=lent)
-            strays.step_ended(turn, event.instance, event.resource)
-        case ResourceObserved():
-            strays.observed(turn, event)
-        case Tick():
-            strays.wake(turn)
-
-
-def _concerned(turn: Turn, event: InstanceEvent) -> Iterator[str]:
-    """The instances that the event is for. What is no longer configured concerns nobody."""
-    state = turn.state
-    match event:
-        case ResourceObserved() | StepEnded() | Stirred():
-            if event.instance in state.instances and event.resource in state.instances[event.instance].resources:
-                yield event.instance
-        case VrrpChanged() | Reasserted() | TruthTold() | Reset() | RivalsNoted():
-            if event.instance in state.instances:
-                yield event.instance
-        case VipsSeen():
-            yield from (name for name, instance in state.instances.items() if any(_seen_of(instance, event)))
-        case KeepalivedSeen():
-            yield from (name for name in state.instances if name in event.instances)
-        case Tick() if state.agenda.next <= turn.now:
-            yield from (name for name, at in state.agenda.due.items() if at <= turn.now)
+    context = AdvanceContext(state, now)
+    _apply(context, Tick())
+    if not isinstance(event, Tick):
+        _apply(context, event)
+    for name in context.urgent():
+        instance = reconcile(context, context.take(name))
+        if rules.may_take_back(context, instance):
+            instance = reconcile(context, take_back(instance))
+        context.put(name, instance)
+    quorum.ask(context)
+    fencing.ask(context)
+    return context.ended(), tuple(context.effects)
 
 
 def next_deadline(state: State) -> float | None:
-    """When `advance` wants a Tick, if nothing else happens before; None when it needs none."""
+    """When `advance` needs a Tick, if no event comes before; None when it needs none."""
     return state.agenda.next if state.agenda.next < math.inf else None

@@ -1,4 +1,4 @@
-"""What is known, and what is being done about it, as frozen data.
+"""The state of the core as frozen data: instances and resources as far as they are known, and the steps in flight.
 
 All times are seconds on one monotonic clock that the caller passes in; all durations are seconds.
 """
@@ -9,139 +9,141 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from failoverd.core.knowledge import Fencing, Hearing, Off, Peer, Vote
+from failoverd.core.resource import Look, Observation, ResourceState, Step
 from failoverd.core.spec import Config, InstanceSpec, ResourceSpec, Vip
-from failoverd.core.words import Escalation, Keepalived, Level, Phase, Target, Verb, VrrpState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """What a driver saw. `detail` is one line for a person; `alarm`, when set, is one that must be acted on.
-
-    `obstacle`: why an activation would be refused now; empty when nothing is known to be in its way.
-    """
-
-    level: Level
-    detail: str = ""
-    alarm: str | None = None
-    obstacle: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """An activation or deactivation in flight. `overdue`: its deadline passed without a report.
-
-    `foreign`: it was begun with another driver or other options than its resource has now, or by an earlier daemon, so
-    that it says nothing of the resource but that something ran on it. `of`: the names of the instance and resource with
-    which its end will be told; None: those of the resource that has it. `maybe_active`: what it was before.
-    """
-
-    id: int
-    verb: Verb
-    deadline: float
-    of: tuple[str, str] | None = None
-    overdue: bool = False
-    foreign: bool = False
-    maybe_active: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """An observation that was asked for and has not come back.
-
-    `renewed`: since when one look after another became void by a change; None: none did. `again`: there was one more
-    change, and one more look is due when this one has come back.
-    """
-
-    id: int
-    deadline: float
-    renewed: float | None = None
-    again: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceState:
-    """What is known of one resource, and what is being done about it.
-
-    `confirmed`: the level was observed since this transition began, so the plan may build on it.
-    `attempts`: failed steps in the present direction; `not_before`: when the next may start, infinity: when somebody
-    says so. `failure`: why the last step in the present direction failed, and `failed_at` when; empty when none did.
-    `given_up`: nothing waits for a further step in the present direction; `refused`: because it would not be safe, as
-    long as that is so. `held`: what needs it and is followed no longer, so that it is not deactivated; empty: nothing;
-    `doubted`: a look will say whether it does so still. `ended`: when it ended by itself, while it should have been
-    active. `maybe_active`: it was seen active, or its activation began, since it was last seen at standby.
-    `unstoppable`: all the same its deactivation gave up, whatever was tried. `unable`: its last step could not begin,
-    and it may have been active before that.
-    """
-
-    spec: ResourceSpec
-    seen: Observation = Observation(level=Level.UNKNOWN, detail="not observed yet")
-    since: float
-    confirmed: bool = False
-    step: Step | None = None
-    look: Look | None = None
-    attempts: int = 0
-    not_before: float = 0.0
-    failure: str = ""
-    failed_at: float = 0.0
-    given_up: bool = False
-    refused: bool = False
-    held: str = ""
-    doubted: bool = False
-    ended: tuple[float, ...] = ()
-    maybe_active: bool = False
-    unstoppable: bool = False
-    unable: bool = False
-
-    @property
-    def overdue(self) -> bool:
-        """A step runs on it that should have ended: nothing can be started, and nothing is expected."""
-        return self.step is not None and self.step.overdue
-
-    def rests_at(self, level: Level) -> bool:
-        """It was observed at `level` and nothing runs on it."""
-        return self.step is None and self.confirmed and self.seen.level is level
+from failoverd.core.words import (
+    Clearance,
+    Escalation,
+    Keepalived,
+    Level,
+    Phase,
+    Standing,
+    StateSource,
+    Target,
+    VrrpState,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Mastership was given away: `why`, empty when it was taken back since; `at`: when; `times`: how often in a row."""
+    """A release of mastership. `why`: empty when it was taken back since; `at`: when; `times`: how often in a row.
+
+    `unfit`: by a standby that could not be activated.
+    """
 
     why: str
     at: float
     times: int
+    unfit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """An operator's wish that this node is not MASTER. `by`: the operator; `at`: when, perhaps before the boot."""
+
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """failoverd starts no step. `by`: the operator; `since`: when, perhaps before the boot; `until`: or infinity."""
+
+    by: str
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """A handover in progress. `by`: the operator; `id`: the failoverctl that attends it.
+
+    `attended_until`: until when that has seen a node that can take over: mastership is not released later than that.
+    `given_at`: when mastership was released; None: not yet.
+    """
+
+    by: str
+    id: str
+    attended_until: float
+    given_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """In a handover of another node, not to be elected. `id`: that of the handover; `until`: its own end."""
+
+    id: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """Another node was MASTER beside this one, and nobody has acknowledged it.
+    """Another node was MASTER beside this one, and no operator has acknowledged it.
 
-    `gave_way`: this node is the one that gave way; it was MASTER from `since` until `until`. Else it stayed, and heard
-    the other one at these times, first and last.
+    `gave_way`: this node gave way; it was MASTER from `since` until `until`. Otherwise this node stayed MASTER, and
+    received the first sign of the other one at `since`, the last at `until`. `station`: the MAC that answered for the
+    VIP `address` beside this node; both are empty while only keepalived has told of the other one. `decided`: which of
+    the two yields, in words; empty: nothing says so, or none is to yield. `yielded`: this node has.
     """
 
     since: float
     until: float
     gave_way: bool
+    station: str = ""
+    address: str = ""
+    decided: str = ""
+    yielded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """The part of an instance's state that outlives its removal by a reload, until it is configured again.
+
+    `release`: None if mastership was not released; it counts for as long as other nodes may be activating. `handover`:
+    None unless it has released mastership; it ends at its own time.
+    """
+
+    release: Release | None = None
+    handover: Handover | None = None
+    rivals: tuple[Rival, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceState:
-    """What is known of one instance.
+    """The state of one instance.
 
-    `vrrp`: keepalived's last word, None when it has not spoken. `keepalived`: the processes of the one that speaks
-    for this instance, None when they were never seen. `target`: None while nothing trustworthy says
-    what it should be. `vips`: True on its interface and usable, False not, None not observed.
-    `vip_deadline`: until when the VIPs may disagree with the target. `words`: the number of the last word of
-    keepalived that was followed, which nothing else on the node has had; an answer to a question that was asked before
-    is out of date. `transition`: its id, or None
-    when nothing is under way. `direction`: what the plan works towards, which a guard may have turned away from
-    the target. `phase`: where it stands, to be shown; `settled`: how it last settled, None while nothing was to be
-    done. `cause`: why the last transition began. `alarm`: the last one given, empty when all is well.
-    `released`: why mastership was given away, empty when it was not; `released_at`: when; `releases`: how often in a
-    row. `crowded`: a step of it waits for others to end, because the node has no room for it. `doubt`: what
-    keepalived's own answer shows to be wrong in a configuration, empty when nothing. `robbed`: which VIP somebody else
-    has removed since keepalived said MASTER, and who; empty when nobody did. `vrrp_since`: when keepalived first said
-    `vrrp`, or when this daemon learned of it. `rivals`: other MASTERs that were beside this one, the last one last.
+    `vrrp`: keepalived's last state; None: it reported none, or that state is discarded. `keepalived`: the condition of
+    the keepalived that reports this instance; None: its processes were never observed. `target`: None while no reliable
+    state is known. `vips`: True on its interface and usable, False not, None not observed; `instead`: the state of a
+    VIP that is not usable. `vip_deadline`: until when the VIPs may disagree with the target. `words`: the number of the
+    last change of keepalived's state that was followed, unique on the node; the answer to an earlier query is out of
+    date. `transition`: its id; None when none is open. `direction`: the plan works towards it; a guard may have turned
+    it away from the target. `phase`: for the status; `settled`: the last settled phase; None: none since UNKNOWN.
+    `cause`: why the last transition began. `alarm`: the last one given, empty when none holds. `released`: why
+    mastership was released, empty when it was not; `released_at`: when; `releases`: how often in a row; `unfit`: by a
+    standby that could not be activated. `hindrance`: why this standby could not, empty when it could; `hindrance_at`:
+    since when it could not, or could; `able`: it could, or was active, at some time since it was configured, or an
+    operator has reset it. `crowded`: its step waits for others to end, because the node has no room for it. `doubt`:
+    the error in a configuration that keepalived's own answer shows; empty when it shows none. `robbed`: the VIP that
+    another program has removed since keepalived reported MASTER, and that program; empty: none. `vrrp_since`: when
+    keepalived first reported `vrrp`, or when this daemon learned of it; `vrrp_source`: from where. `rivals`: other
+    MASTERs beside this one, the newest last. `probe_at`: when a new MASTER asks the other stations for its VIPs;
+    infinity: it has. `standby`: an operator keeps it from being MASTER here; None: nobody does.
+    `held_back`: the steps that maintenance holds back, in a person's words; empty: none.
+    `handover`: an operator hands it over; None: nobody does. `aside`: another node hands it over, and not to this one;
+    None: none does. `standing`: what the witnesses say of it; `lacks`: what is missing, empty when nothing is;
+    `quorum_since`: the time from which their answers count; `leases`: those of the witnesses that grant one;
+    `lease_asked`: when they were asked last.
+    `alone_at`: since when this node is alone, so that it neither serves nor competes for mastership; None: it is not.
+    `lost_by`: until when it could be active without a further answer when the last daemon ended, or before a reload;
+    -infinity: no longer; infinity: no limit, or answers came since.
+    `clearance`: whether the other nodes are known not to serve it; `uncleared`: what is missing, empty when nothing is;
+    `clear_since`: the time from which knowledge of them counts. `contested_at`: when the last sign of another MASTER
+    came; -infinity: none did.
+    `strays`: the names of its resources that are no longer configured, and may be active.
+    `stop_by`: with a watchdog, when everything must be at standby, because this node must not be active; infinity: it
+    may be, or nothing can be.
     """
 
     spec: InstanceSpec
@@ -149,6 +151,7 @@ class InstanceState:
     next_check: float
     vips: Mapping[Vip, bool | None]
     resources: Mapping[str, ResourceState]
+    instead: Mapping[Vip, str] = field(default_factory=dict)
     vrrp: VrrpState | None = None
     keepalived: Keepalived | None = None
     target: Target | None = None
@@ -163,21 +166,51 @@ class InstanceState:
     released: str = ""
     released_at: float = 0.0
     releases: int = 0
+    unfit: bool = False
+    hindrance: str = ""
+    hindrance_at: float = 0.0
+    able: bool = False
     transition: int | None = None
     crowded: bool = False
     doubt: str = ""
     robbed: str = ""
     vrrp_since: float = 0.0
+    vrrp_source: StateSource = StateSource.EVENT
     rivals: tuple[Rival, ...] = ()
+    probe_at: float = math.inf
+    standby: Standby | None = None
+    held_back: str = ""
+    handover: Handover | None = None
+    standing: Standing = Standing.IDLE
+    lacks: str = ""
+    quorum_since: float = 0.0
+    leases: Mapping[str, Vote] = field(default_factory=dict)
+    lease_asked: float = -math.inf
+    alone_at: float | None = None
+    lost_by: float = math.inf
+    clearance: Clearance = Clearance.IDLE
+    uncleared: str = ""
+    clear_since: float = 0.0
+    contested_at: float = -math.inf
+    strays: tuple[str, ...] = ()
+    stop_by: float = math.inf
+    aside: Aside | None = None
+
+    @property
+    def competes(self) -> bool:
+        """Whether keepalived may be MASTER, as far as failoverd decides that: the track file says so."""
+        handed = self.handover is not None and self.handover.given_at is not None
+        wanted = self.standby is None and self.aside is None and not handed
+        return wanted and not self.released and self.alone_at is None
 
     @property
     def void(self) -> bool:
-        """No word of keepalived binds: it is a standby until keepalived speaks. To be remembered over a restart."""
+        """No state of keepalived counts: a standby until keepalived reports one. A restart must preserve this."""
         return self.vrrp is None and self.target is Target.STANDBY
 
     @property
     def unstoppable(self) -> str:
-        """Why the machine is to be rebooted: what must not be active could not be stopped. Empty when it is not."""
+        """Why the machine must reboot: a resource that must not be active cannot be stopped. Empty: no reboot."""
         reasons = (
             f"{name} cannot be stopped: {r.failure}"
             for name, r in self.resources.items()
@@ -187,7 +220,7 @@ class InstanceState:
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """The resources without which it is active."""
+        """The resources without which it is active; empty in every other phase."""
         if self.phase is not Phase.ACTIVE:
             return ()
         return tuple(name for name, r in self.resources.items() if r.seen.level is not Level.ACTIVE)
@@ -195,10 +228,10 @@ class InstanceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stray:
-    """What is no longer configured, and may still be active. `needs`: the things that it needs, near or far.
+    """A resource that is no longer configured, and may still be active.
 
-    `since`: when it was no longer followed. `next_look`: when it is looked at again, unless a look is on its way.
-    `said`: an alarm was given.
+    `needs`: the things that it needs, directly or through others. `since`: when failoverd stopped following it.
+    `next_look`: when the next check is due, unless one is in flight. `said`: its alarm was given.
     """
 
     spec: ResourceSpec
@@ -211,18 +244,19 @@ class Stray:
 
     @property
     def due(self) -> float:
-        """When something is to be done about it."""
+        """When its next check is due, or the deadline of the check in flight."""
         return self.next_look if self.look is None else self.look.deadline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agenda:
-    """What is known of all instances together, so that an event need not ask them all; it follows from the rest.
+    """A summary of all instances, derived from them, so that an event need not examine every instance.
 
-    `due`: when each of them wants a Tick, and `next`: when the first of them does; infinity: never. `running`: steps
-    in flight whose end is expected. `waiting`: the `urgency` of the crowded instances, the most urgent first.
-    `phases`: how many instances are in each phase. `touched`: those that the last `advance` settled; no others differ
-    from what they were.
+    `due`: when each instance needs a Tick; `next`: when the first instance or stray does; infinity: never. `running`:
+    steps in flight that are not overdue. `waiting`: the `urgency` of the crowded instances, the most urgent first.
+    `phases`: how many instances are in each phase. `voters`: the instances about which the witnesses are asked.
+    `doubtful`: those that wait for other nodes to be cleared.
+    `touched`: the instances that the last `advance` reconciled; all others are unchanged.
     """
 
     due: Mapping[str, float] = field(default_factory=dict)
@@ -230,19 +264,34 @@ class Agenda:
     running: int = 0
     waiting: tuple[tuple[bool, float, str], ...] = ()
     phases: Mapping[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
+    voters: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
     touched: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The node. The `next_` numbers are not used yet; `next_step` is for a step, a look, or a word of keepalived.
+    """The state of the node.
 
-    `orphans`: steps that still run on what is not, or not yet, configured: nothing else may run there before they
-    have ended. `lent`: by its id, a step that began under another name, and the instances and resources that have it.
-    `strays`: by what they move, what is no longer configured and may still be active. Of an earlier daemon, until the
-    first configuration: `released`: how it gave mastership away, by instance; `rivals`: what it recorded of other
-    MASTERs; `maybe_active`: resources that it had seen active, or begun to activate, and not seen at standby since.
-    `stopping`: this one ends; what is on its way to standby gets there, and all else stays as it is.
+    `next_transition`, `next_step`: the next unused numbers; `next_step` numbers steps, checks and keepalived's states.
+    `orphans`: steps that still run on resources that are not, or not yet, configured: no other step may run there
+    before they have ended. `lent`: the steps that began under another name, by id, each with the instances and
+    resources that have it. `strays`: by the things that they move. From an earlier daemon, until the first
+    configuration: `released`: its releases of mastership, by instance; `rivals`: its records of other MASTERs;
+    `maybe_active`: resources that it had observed active, or begun to activate, and not observed at standby since;
+    `stop_by`: until when it would have fed the watchdog without any further answer; `lost_by`: until when each instance
+    could be active without one (as of InstanceState).
+    `standby`: the operators' wishes for instances that are not, or not yet, configured. `removed`: more of these
+    instances, for when they are configured again.
+    `maintenance`: no step is started; None: all are.
+    `votes`: the answers of the witnesses that answer everybody; `asked_at`: when all were asked last; `next_ask`: when
+    they are asked next; `quorum_until`: when the answers become too old; infinity: not now. `stalled_at`: no question
+    from before counts, because the process did not run then; -infinity: it always did.
+    `peers`: the other nodes that were heard, by name; `listened`: whether this daemon would hear each of them, and
+    since when; `unverified`: when a heartbeat of another key or format came last from their address; `off`: those that
+    are known to be off; `aimed`: those that are to be fenced, each with the time since which
+    that holds without interruption; `fencings`: the last fencing of each, unless it has succeeded.
+    `stopping`: this daemon ends; demotions continue to standby, and everything else stays unchanged.
     """
 
     config: Config
@@ -255,5 +304,21 @@ class State:
     released: Mapping[str, Release] = field(default_factory=dict)
     rivals: Mapping[str, tuple[Rival, ...]] = field(default_factory=dict)
     maybe_active: frozenset[tuple[str, str]] = frozenset()
+    stop_by: float = math.inf
+    lost_by: Mapping[str, float] = field(default_factory=dict)
+    standby: Mapping[str, Standby] = field(default_factory=dict)
+    removed: Mapping[str, Removed] = field(default_factory=dict)
+    maintenance: Maintenance | None = None
+    votes: Mapping[str, Vote] = field(default_factory=dict)
+    asked_at: float = -math.inf
+    next_ask: float = math.inf
+    quorum_until: float = math.inf
+    stalled_at: float = -math.inf
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    listened: Mapping[str, Hearing] = field(default_factory=dict)
+    unverified: Mapping[str, float] = field(default_factory=dict)
+    off: Mapping[str, Off] = field(default_factory=dict)
+    aimed: Mapping[str, float] = field(default_factory=dict)
+    fencings: Mapping[str, Fencing] = field(default_factory=dict)
     stopping: bool = False
     agenda: Agenda = Agenda()

@@ -1,54 +1,154 @@
-"""Two MASTERs at once: what shows it, and what is recorded of it until somebody acknowledges that.
+"""Two MASTERs at once: the signs of it, and the record until an operator acknowledges it.
 
-1. The one that stays MASTER hears the adverts of the other, which are of lower priority. So it does for a moment when
-   it has just taken mastership from a node that serves (preempt): that is how it should be.
-2. The one that gives way is told BACKUP right after MASTER. So it is where a node of higher priority has just come and
-   takes mastership as it may. Only where none may (nopreempt on every node) does it tell that the other had been MASTER
-   all the while; not in an election, where both may have been for a moment, nor where another program has removed the
-   VIP, which makes a BACKUP of a MASTER for a moment.
+1. The node that stays MASTER receives the adverts of the other node, which have a lower priority. For a moment, so does
+   a node that has just taken mastership from the active node (preempt): that is normal.
+2. The node that gives way is reported BACKUP right after MASTER. So is a node from which a new node of higher priority
+   takes mastership by preemption. Only with nopreempt on every node does it prove that the other node had been MASTER
+   all the while. It proves nothing in an election, where both nodes may be MASTER for a moment, nor after another
+   program has removed the VIP, which makes a MASTER a BACKUP for a moment.
+3. Another station of the link answers for a VIP of this MASTER. That shows also a MASTER whose adverts do not arrive.
+   Silence proves nothing.
+
+With `on_double_master` = "yield" one of the two releases mastership, once in each mastership, where the two cannot both
+do that: the one that misses its witnesses, which must not serve in any case; and where no witness decides, the one
+whose name in the heartbeat is later, while it hears that the other one is MASTER. How long each has been MASTER decides
+nothing: the two could judge that differently, as they have no common clock.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from failoverd.core.events import VrrpChanged
+from failoverd.command_text import failoverctl
+from failoverd.core import peers, votes
+from failoverd.core.context import AdvanceContext
+from failoverd.core.events import VipElsewhere, VrrpChanged
 from failoverd.core.model import InstanceState, Rival
-from failoverd.core.turn import Turn
-from failoverd.core.words import Ending, Target, VrrpState
+from failoverd.core.words import OnDoubleMaster, Standing, Target, TransitionResult, VrrpState
 
-#: Seconds after it became MASTER in which another one may be on its way to give way, or it may itself.
-CROSSING = 3.0
-#: Seconds without an advert of the other after which the next one is of another time.
-PAUSE = 60.0
-#: As many are remembered, the newest ones.
-REMEMBERED = 8
+#: Seconds after a node became MASTER in which it, or another MASTER, may give way: an election, not a double master.
+CROSSING_S = 3.0
+#: Seconds without a sign of the other MASTER after which the next sign begins a new record. Where a station was found,
+#: two periodic checks, if they are longer.
+SIGN_GAP_S = 60.0
+#: The newest records that are kept.
+REMEMBERED_RIVALS = 8
 
 
-def heard(turn: Turn, instance: InstanceState) -> InstanceState:
-    """Keepalived, as MASTER, heard another one of lower priority."""
-    if instance.vrrp is not VrrpState.MASTER or turn.now < instance.vrrp_since + CROSSING:
+def heard(context: AdvanceContext, instance: InstanceState) -> InstanceState:
+    """Keepalived, as MASTER, received an advert of lower priority."""
+    if not counts(context, instance):
         return instance
+    rival = Rival(since=context.now, until=context.now, gave_way=False)
+    return _beside(context, instance, rival, "keepalived received an advert of another MASTER")
+
+
+def answered(context: AdvanceContext, instance: InstanceState, event: VipElsewhere) -> InstanceState:
+    """Another station has a VIP of this MASTER, which `counts`."""
+    station, address = event.station, event.vip.address.partition("/")[0]
+    rival = Rival(since=context.now, until=context.now, gave_way=False, station=station, address=address)
+    return _beside(context, instance, rival, what(rival))
+
+
+def counts(context: AdvanceContext, instance: InstanceState) -> bool:
+    """Whether a sign of another MASTER counts: this node is MASTER, and it is no election any more."""
+    return instance.vrrp is VrrpState.MASTER and context.now >= instance.vrrp_since + CROSSING_S
+
+
+def _beside(context: AdvanceContext, instance: InstanceState, rival: Rival, sign: str) -> InstanceState:
+    """Record a sign of another MASTER, while this node stays MASTER; the first station of a record stays in it."""
     last = instance.rivals[-1] if instance.rivals else None
-    if last is not None and not last.gave_way and turn.now < last.until + PAUSE:
-        return replace(instance, rivals=(*instance.rivals[:-1], replace(last, until=turn.now)))
-    instance = _remember(instance, Rival(since=turn.now, until=turn.now, gave_way=False))
+    over = (
+        last is not None and last.yielded and last.until < instance.vrrp_since
+    )  # it is MASTER again, and yields again
+    if last is not None and not (last.gave_way or over) and context.now < last.until + _gap(context, last):
+        found = last if last.station else rival
+        last = replace(last, until=context.now, station=found.station, address=found.address)
+        return replace(instance, rivals=(*instance.rivals[:-1], last))
+    instance = _remember(instance, rival)
     if instance.transition is None:
-        note = turn.begin(instance, Target.ACTIVE, "keepalived heard another MASTER beside this one")
-        turn.end(note, Ending.ACTIVE, told(instance))
+        note = context.begin(instance, Target.ACTIVE, sign)
+        context.end(note, TransitionResult.ACTIVE, told(instance))
     return instance
 
 
-def gave_way(turn: Turn, instance: InstanceState, event: VrrpChanged) -> InstanceState:
-    """Keepalived said `event`; what it said before is still in `instance`."""
-    served = instance.vrrp is VrrpState.MASTER and turn.now >= instance.vrrp_since + CROSSING
+def decided(context: AdvanceContext, instance: InstanceState) -> InstanceState:
+    """After a sign of another MASTER: note which of the two yields. `yields` says whether it is this one."""
+    last = instance.rivals[-1] if instance.rivals else None
+    if last is None or last.gave_way or last.yielded or instance.spec.on_double_master is OnDoubleMaster.REPORT:
+        return instance
+    here, text = _decision(context, instance)
+    suspended = context.state.stopping or context.state.maintenance is not None
+    yielded = here and not suspended and instance.competes and instance.handover is None
+    return replace(instance, rivals=(*instance.rivals[:-1], replace(last, decided=text, yielded=yielded)))
+
+
+def yields(before: InstanceState, now: InstanceState) -> str:
+    """Why this node yields from here on; empty: it does not, or has done so before."""
+    last = now.rivals[-1] if now.rivals else None
+    if last is None or not last.yielded or (before.rivals and before.rivals[-1].yielded):
+        return ""
+    return f"{what(last)}, and {last.decided}"
+
+
+def _decision(context: AdvanceContext, instance: InstanceState) -> tuple[bool, str]:
+    """Whether this node is the one that yields, and the reason, or why that is not known."""
+    state, quorum = context.state, context.state.config.quorum
+    if quorum is not None and instance.spec.quorum:
+        if instance.standing is Standing.MISSING or context.now >= votes.missed_at(instance, state, quorum):
+            return True, "this node misses its witnesses, so it yields"
+        if instance.standing is Standing.PRESENT:
+            return False, "this node has its witnesses, so it does not yield"
+        return False, "the witnesses of this node have not answered yet"
+    masters = []
+    for peer in instance.spec.others:
+        said = peers.fresh(state, instance, peer, context.now)
+        if said is not None and said.vrrp is VrrpState.MASTER and said.competes:
+            masters.append(peer)
+    first = [peer for peer in masters if peers.goes_first(state, peer)]
+    if first:
+        return True, f"{first[0]} says that it is MASTER, and goes first, so this node yields"
+    if masters:
+        return False, f"{masters[0]} says that it is MASTER, and this node goes first, so it does not yield"
+    return False, "no node says that it is MASTER, so neither can know which one is to yield"
+
+
+def _gap(context: AdvanceContext, last: Rival) -> float:
+    return max(SIGN_GAP_S, 2 * context.state.config.check_interval) if last.station else SIGN_GAP_S
+
+
+def probe(context: AdvanceContext, instance: InstanceState) -> None:
+    """Ask the other stations for the VIPs, if their answer would count."""
+    if counts(context, instance) and not context.state.stopping:
+        context.probe(instance)
+
+
+def expected(context: AdvanceContext, instance: InstanceState, state: VrrpState) -> InstanceState:
+    """Keepalived's state becomes `state`: a new MASTER asks the other stations once, after the election."""
+    if state is not VrrpState.MASTER:
+        return replace(instance, probe_at=math.inf)
+    return instance if instance.vrrp is state else replace(instance, probe_at=context.now + CROSSING_S)
+
+
+def wake(context: AdvanceContext, instance: InstanceState, *, due: bool) -> InstanceState:
+    """A deadline has passed. `due`: the periodic check is due."""
+    first = context.now >= instance.probe_at
+    if first or due:
+        probe(context, instance)
+    return replace(instance, probe_at=math.inf) if first else instance
+
+
+def gave_way(context: AdvanceContext, instance: InstanceState, event: VrrpChanged) -> InstanceState:
+    """Keepalived reported `event`; `instance` still has its state before that."""
+    served = instance.vrrp is VrrpState.MASTER and context.now >= instance.vrrp_since + CROSSING_S
     if instance.spec.preempt or instance.robbed or not (served and event.state is VrrpState.BACKUP and event.straight):
         return instance
-    return _remember(instance, Rival(since=instance.vrrp_since, until=turn.now, gave_way=True))
+    return _remember(instance, Rival(since=instance.vrrp_since, until=context.now, gave_way=True))
 
 
 def withdrawn(instance: InstanceState) -> InstanceState:
-    """What keepalived said last has another reason, which was learned a moment later."""
+    """Remove the record of keepalived's last report: its true reason became known a moment later."""
     last = instance.rivals[-1] if instance.rivals else None
     if last is None or not last.gave_way or last.until != instance.vrrp_since:
         return instance
@@ -56,18 +156,23 @@ def withdrawn(instance: InstanceState) -> InstanceState:
 
 
 def told(instance: InstanceState) -> str:
-    """What of it must be acted on; empty when nothing."""
+    """The line that an operator must act on; empty without a rival."""
     if not instance.rivals:
         return ""
-    return f"{what(instance.rivals[-1])}: see what both did, then failoverctl acknowledge {instance.spec.name}"
+    acknowledge = failoverctl("acknowledge", instance.spec.name)
+    last = instance.rivals[-1]
+    found = f"{what(last)}; {last.decided}" if last.decided else what(last)
+    return f"{found}: compare failoverctl history on both, then {acknowledge}"
 
 
 def what(rival: Rival) -> str:
-    """What this node was, in a few words."""
+    """The record of a rival, in a few words."""
+    if rival.station:
+        return f"another station ({rival.station}) has {rival.address} too"
     if not rival.gave_way:
-        return "was not the only MASTER"
-    return f"was MASTER for {rival.until - rival.since:.0f} s beside another"
+        return "another node was MASTER at the same time"
+    return f"this node was MASTER for {rival.until - rival.since:.0f} s while another node was MASTER too"
 
 
 def _remember(instance: InstanceState, rival: Rival) -> InstanceState:
-    return replace(instance, rivals=(*instance.rivals, rival)[-REMEMBERED:])
+    return replace(instance, rivals=(*instance.rivals, rival)[-REMEMBERED_RIVALS:])

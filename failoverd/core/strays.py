@@ -1,72 +1,77 @@
-"""What an earlier configuration followed and the present one does not, while it may still be active.
+"""Strays: resources of an earlier configuration that the present one lacks, and that may still be active.
 
-Nobody moves it. It is looked at and said, and what it needs is not deactivated under it, until it is seen at standby,
-is configured again, or an operator says that it is known.
+failoverd starts no step on a stray. It checks the stray, gives an alarm, and deactivates nothing that the stray needs,
+until the stray is observed at standby, is configured again, or an operator resets its instance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from failoverd.core.events import Alarm, Matter, ResourceObserved
-from failoverd.core.model import InstanceState, Observation, ResourceState, State, Stray
+from failoverd.command_text import failoverctl
+from failoverd.core import votes
+from failoverd.core.context import AdvanceContext
+from failoverd.core.effects import Alarm, AlarmKind
+from failoverd.core.events import ResourceObserved
+from failoverd.core.model import InstanceState, State, Stray
+from failoverd.core.resource import Observation, ResourceState
 from failoverd.core.spec import ResourceSpec
-from failoverd.core.turn import Turn
 from failoverd.core.words import Level
 
-#: Seconds between two looks at one.
-CHECK = 10.0
+#: Seconds between two checks of a stray.
+CHECK_INTERVAL_S = 10.0
 
 
-def find(turn: Turn, before: Mapping[str, InstanceState]) -> None:
-    """After a reload: what of the instances `before` may be active, and is in none of the present ones."""
-    specs = (r.spec for instance in turn.state.instances.values() for r in instance.resources.values())
+def find(context: AdvanceContext, before: Mapping[str, InstanceState]) -> None:
+    """After a reload, add the resources of the instances `before` that may be active and are no longer configured."""
+    specs = (r.spec for instance in context.state.instances.values() for r in instance.resources.values())
     followed = frozenset(thing for spec in specs for thing in spec.things)
-    found = dict(turn.state.strays)
+    found = dict(context.state.strays)
     for instance in before.values():
         for resource in instance.resources.values():
             if not resource.rests_at(Level.STANDBY):
                 needs = _needs(instance, resource.spec)
-                stray = Stray(spec=resource.spec, seen=resource.seen, since=turn.now, needs=needs)
+                stray = Stray(spec=resource.spec, seen=resource.seen, since=context.now, needs=needs)
                 found[resource.spec.things] = stray
-    _put(turn, {things: _begin(turn, stray) for things, stray in found.items() if not things <= followed})
+    _put(context, {things: _begin(context, stray) for things, stray in found.items() if not things <= followed})
 
 
-def observed(turn: Turn, event: ResourceObserved) -> None:
-    """A look at one came back."""
-    looked = (each for each in turn.state.strays.values() if each.look is not None and each.look.id == event.look)
+def observed(context: AdvanceContext, event: ResourceObserved) -> None:
+    """A check of a stray has ended."""
+    looked = (each for each in context.state.strays.values() if each.look is not None and each.look.id == event.look)
     for stray in tuple(looked):
-        rest = {things: each for things, each in turn.state.strays.items() if things != stray.spec.things}
-        if event.seen.level is not Level.STANDBY or _moves(turn, stray.spec):
-            seen = replace(stray, look=None, next_look=turn.now + CHECK, seen=event.seen)
-            rest[stray.spec.things] = _say(turn, seen, looked=True)
-        _put(turn, rest)
+        rest = {things: each for things, each in context.state.strays.items() if things != stray.spec.things}
+        if event.seen.level is not Level.STANDBY or _moves(context, stray.spec):
+            seen = replace(stray, look=None, next_look=context.now + CHECK_INTERVAL_S, seen=event.seen)
+            rest[stray.spec.things] = _say(context, seen, looked=True)
+        _put(context, rest)
 
 
-def step_ended(turn: Turn, instance: str, resource: str) -> None:
-    """What was seen of it before is out of date."""
-    for things, stray in turn.state.strays.items():
+def step_ended(context: AdvanceContext, instance: str, resource: str) -> None:
+    """Check the stray on which a step has ended: the observation from before is out of date."""
+    for things, stray in context.state.strays.items():
         if (stray.spec.instance, stray.spec.name) == (instance, resource):
-            _put(turn, {**turn.state.strays, things: _look(turn, stray)})
+            _put(context, {**context.state.strays, things: _look(context, stray)})
 
 
-def wake(turn: Turn) -> None:
-    """Look at those that it is time for; a look that never came back has seen nothing."""
-    for things, stray in turn.state.strays.items():
-        if turn.now >= stray.due:
-            unseen = Observation(level=Level.UNKNOWN, detail="looking at it took too long")
-            late = _say(turn, replace(stray, seen=unseen), looked=True) if stray.look is not None else stray
-            _put(turn, {**turn.state.strays, things: _look(turn, late)})
+def wake(context: AdvanceContext) -> None:
+    """Check the strays that are due; a check that has timed out counts as UNKNOWN."""
+    for things, stray in context.state.strays.items():
+        if context.now >= stray.due:
+            unseen = Observation(level=Level.UNKNOWN, detail="the check timed out")
+            late = _say(context, replace(stray, seen=unseen), looked=True) if stray.look is not None else stray
+            _put(context, {**context.state.strays, things: _look(context, late)})
 
 
-def forget(turn: Turn, instance: str) -> None:
-    """An operator knows of those of the instance."""
-    _put(turn, {things: stray for things, stray in turn.state.strays.items() if stray.spec.instance != instance})
+def forget(context: AdvanceContext, instance: str) -> None:
+    """Drop the strays of the instance: an operator knows of them."""
+    _put(context, {things: stray for things, stray in context.state.strays.items() if stray.spec.instance != instance})
 
 
 def possible(state: State) -> Iterator[tuple[ResourceSpec, frozenset[str]]]:
-    """All that the next daemon, with another configuration, may have to take for a stray, and the things it needs."""
+    """The resources that may be strays with the next daemon's configuration, each with the things that it needs."""
     for instance in state.instances.values():
         for resource in instance.resources.values():
             yield resource.spec, _needs(instance, resource.spec)
@@ -75,16 +80,18 @@ def possible(state: State) -> Iterator[tuple[ResourceSpec, frozenset[str]]]:
 
 
 def left(resources: Iterable[tuple[ResourceSpec, frozenset[str]]], now: float) -> Mapping[frozenset[str], Stray]:
-    """What an earlier daemon left to this one, as `possible` had it: each a stray, unless it is configured still."""
-    unseen = Observation(level=Level.UNKNOWN, detail="not looked at since failoverd was started")
+    """The strays from `possible` of an earlier daemon; `find` drops those that are still configured."""
+    unseen = Observation(level=Level.UNKNOWN, detail="not checked since failoverd was started")
     return {spec.things: Stray(spec=spec, seen=unseen, since=now, needs=needs) for spec, needs in resources}
 
 
-def hold(turn: Turn, instance: InstanceState) -> InstanceState:
-    """Mark what one of them needs, and so must not be deactivated."""
-    if not turn.state.strays and not any(r.held for r in instance.resources.values()):
+def hold(context: AdvanceContext, instance: InstanceState) -> InstanceState:
+    """Note the strays of the instance, and mark the resources that a stray needs: they must not be deactivated."""
+    if not context.state.strays and not instance.strays and not any(r.held for r in instance.resources.values()):
         return instance
-    resources = {name: _held(r, turn.state.strays.values()) for name, r in instance.resources.items()}
+    own = (stray.spec.name for stray in context.state.strays.values() if stray.spec.instance == instance.spec.name)
+    instance = replace(instance, strays=tuple(sorted(own)))
+    resources = {name: _held(r, context.state.strays.values()) for name, r in instance.resources.items()}
     same = all(resources[name] is r for name, r in instance.resources.items())
     return instance if same else replace(instance, resources=resources)
 
@@ -99,61 +106,66 @@ def _held(resource: ResourceState, strays: Iterable[Stray]) -> ResourceState:
 
 
 def held(instance: InstanceState) -> str:
-    """What of the instance is not deactivated for that reason, in a person's words; empty when nothing is."""
+    """The resources not deactivated because a stray needs them, in a person's words; empty when there are none."""
     return "; ".join(
-        f"{name} is not deactivated: what needs it may be active and is no longer followed ({r.held})"
+        f"{name} is not deactivated: {r.held} needs it, may be active, and is no longer configured"
         for name, r in instance.resources.items()
         if r.held and not r.rests_at(Level.STANDBY)
     )
 
 
-def _put(turn: Turn, strays: Mapping[frozenset[str], Stray]) -> None:
-    """What is held may have changed with them, for everybody."""
-    before = {things: stray.said for things, stray in turn.state.strays.items()}
-    turn.state = replace(turn.state, strays=strays)
+def _put(context: AdvanceContext, strays: Mapping[frozenset[str], Stray]) -> None:
+    """Replace the strays. A change of them may change the held resources of every instance."""
+    before = {things: stray.said for things, stray in context.state.strays.items()}
+    context.state = replace(context.state, strays=strays)
+    if votes.left_behind(context.state) and math.isinf(context.state.next_ask):
+        context.state = replace(context.state, next_ask=context.now)  # nobody has asked before
     if before != {things: stray.said for things, stray in strays.items()}:
-        turn.touch()
+        context.touch()
 
 
-def _begin(turn: Turn, stray: Stray) -> Stray:
-    """Nothing is seen of it while a step runs: that ends with a look."""
-    if _moves(turn, stray.spec):
-        return replace(stray, look=None, next_look=turn.now + CHECK)
-    return _look(turn, _say(turn, stray))
+def _begin(context: AdvanceContext, stray: Stray) -> Stray:
+    """Start a check of the stray, unless a step runs on it: the end of the step starts one."""
+    if _moves(context, stray.spec):
+        return replace(stray, look=None, next_look=context.now + CHECK_INTERVAL_S)
+    return _look(context, _say(context, stray))
 
 
-def _look(turn: Turn, stray: Stray) -> Stray:
-    return replace(stray, look=turn.observe(stray.spec))
+def _look(context: AdvanceContext, stray: Stray) -> Stray:
+    return replace(stray, look=context.observe(stray.spec))
 
 
-def _moves(turn: Turn, spec: ResourceSpec) -> bool:
+def _moves(context: AdvanceContext, spec: ResourceSpec) -> bool:
     """Whether a step may still run on it."""
-    instance = turn.state.instances.get(spec.instance)
+    instance = context.state.instances.get(spec.instance)
     resource = instance.resources.get(spec.name) if instance is not None else None
-    return (spec.instance, spec.name) in turn.state.orphans or (resource is not None and resource.step is not None)
+    return (spec.instance, spec.name) in context.state.orphans or (resource is not None and resource.step is not None)
 
 
-def _say(turn: Turn, stray: Stray, *, looked: bool = False) -> Stray:
-    """Once: as soon as it is known to be active, or could not be seen."""
+def _say(context: AdvanceContext, stray: Stray, *, looked: bool = False) -> Stray:
+    """Give the alarm, once: as soon as the stray is active, or a check did not find it at standby."""
     if stray.said or not (looked or stray.seen.level is Level.ACTIVE) or stray.seen.level is Level.STANDBY:
         return stray
     spec = stray.spec
-    turn.effects.append(Alarm(instance=spec.instance, matter=Matter.UNFOLLOWED, text=text(stray)))
+    context.effects.append(Alarm(instance=spec.instance, kind=AlarmKind.UNFOLLOWED, text=text(stray, context.state)))
     return replace(stray, said=True)
 
 
-def text(stray: Stray) -> str:
-    """What is wrong and what to do, in one line."""
-    level = stray.seen.level
-    state = "is active" if level is Level.ACTIVE else f"may be active ({stray.seen.detail or level.value})"
+def text(stray: Stray, state: State) -> str:
+    """The problem and its remedy, in one line."""
+    level, quorum = stray.seen.level, state.config.quorum
+    instance = state.instances.get(stray.spec.instance)
+    leased = quorum is not None and bool(quorum.leases) and (instance is None or instance.spec.quorum)
+    kept = f" (until then this node keeps the lease of {stray.spec.instance}, if it has it)" if leased else ""
+    found = "is active" if level is Level.ACTIVE else f"may be active ({stray.seen.detail or level.value})"
     return (
-        f"{stray.spec.name} {state}, and is no longer followed: stop it by hand, or configure it again; "
-        f"failoverctl reset {stray.spec.instance} forgets it"
+        f"{stray.spec.name} {found}, and no longer configured: stop it by hand, or configure it again{kept}; "
+        f"to forget it: {failoverctl('reset', stray.spec.instance)}"
     )
 
 
 def _needs(instance: InstanceState, spec: ResourceSpec) -> frozenset[str]:
-    """The things that it needs, near or far."""
+    """The things that it needs, directly or through others."""
     found: set[str] = set()
     names = set(spec.needs)
     while names:

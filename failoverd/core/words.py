@@ -1,4 +1,4 @@
-"""The words of the core: what can be said of an instance, a resource, a step, and of what they mean."""
+"""The terms of the core: states of instances, resources and steps, and the reactions to failures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class VrrpState(enum.Enum):
-    """What keepalived said of an instance, in keepalived's words."""
+    """A state of an instance as keepalived reports it, under keepalived's name."""
 
     MASTER = "MASTER"
     BACKUP = "BACKUP"
@@ -16,36 +16,44 @@ class VrrpState(enum.Enum):
 
     @property
     def target(self) -> Target:
-        """MASTER asks for ACTIVE, every other word for STANDBY."""
+        """ACTIVE for MASTER, STANDBY for every other state."""
         return Target.ACTIVE if self is VrrpState.MASTER else Target.STANDBY
 
 
+class StateSource(enum.Enum):
+    """The source of keepalived's last state: its event, its D-Bus, or its last state that an earlier daemon left."""
+
+    EVENT = "event"
+    DBUS = "d-bus"
+    LAST_STATE = "last-state"
+
+
 class Target(enum.Enum):
-    """What failoverd wants of an instance on this node."""
+    """The state that failoverd wants for an instance on this node."""
 
     ACTIVE = "active"
     STANDBY = "standby"
 
 
 class Phase(enum.Enum):
-    """Where an instance stands, in one word."""
+    """Where an instance stands (glossary, *phase*)."""
 
-    UNKNOWN = "unknown"  # nothing trustworthy says what this node should be: watch, do nothing
+    UNKNOWN = "unknown"  # no reliable state is known: failoverd watches and changes nothing
     STANDBY = "standby"
     PROMOTING = "promoting"
     ACTIVE = "active"
     DEMOTING = "demoting"
-    REFUSED = "refused"  # MASTER, but a guard said no
+    REFUSED = "refused"  # MASTER, but a guard or a driver refuses the activation
     FAILED = "failed"
 
     @property
     def settled(self) -> bool:
-        """Nothing is under way, and nothing will be by itself."""
+        """Whether no step runs, and none is due."""
         return self not in (Phase.PROMOTING, Phase.DEMOTING)
 
 
 class Keepalived(enum.Enum):
-    """keepalived's processes, as seen. STOPPED: there, but frozen (SIGSTOP). GONE: they were there and died."""
+    """keepalived's processes, as observed. STOPPED: frozen, by a signal or a cgroup. GONE: they ran, and have died."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -53,7 +61,7 @@ class Keepalived(enum.Enum):
 
 
 class Level(enum.Enum):
-    """What was observed of a resource. UNKNOWN: the observation could not be made."""
+    """The observed state of a resource. UNKNOWN: it could not be observed."""
 
     ACTIVE = "active"
     STANDBY = "standby"
@@ -71,8 +79,9 @@ class Verb(enum.Enum):
 class Outcome(enum.Enum):
     """How a step ended.
 
-    HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now. NOT_STARTED: its tool could
-    not be started, which says nothing of the resource.
+    HUNG: the tool outlived its deadline and could not be killed. REFUSED: not safe now. IN_USE: not safe, because
+    another node has the resource, and may soon release it. NOT_STARTED: failoverd could not start the tool, which
+    proves nothing about the resource.
     """
 
     DONE = "done"
@@ -80,38 +89,90 @@ class Outcome(enum.Enum):
     TIMED_OUT = "timed-out"
     HUNG = "hung"
     REFUSED = "refused"
+    IN_USE = "in-use"
     NOT_STARTED = "not-started"
 
 
-class Ending(enum.Enum):
+class Standing(enum.Enum):
+    """What the witnesses of [quorum] say about an instance here."""
+
+    IDLE = "idle"  # they do not decide, or not now
+    AWAITED = "awaited"  # no step starts, and none is undone, until they have answered
+    PRESENT = "present"
+    MISSING = "missing"
+
+
+class Clearance(enum.Enum):
+    """Whether the other nodes of an instance are known not to serve it, for an instance that is to be activated."""
+
+    IDLE = "idle"  # it is not asked, or not now
+    AWAITED = "awaited"  # no step starts, and none is undone, until it is known
+    GIVEN = "given"  # it was known; that lasts for as long as nothing turns this node to standby
+    MISSING = "missing"
+
+
+class WaitFor(enum.Enum):
+    """What a resource waits for before its step can start (glossary, *wait*)."""
+
+    RESOURCE = "resource"
+    VIP = "vip"
+    QUORUM = "quorum"
+    PEERS = "peers"
+    ROOM = "room"
+    RETRY = "retry"
+    CHECK = "check"
+
+
+class TransitionResult(enum.Enum):
     """How a transition ended."""
 
     ACTIVE = "active"
-    PARTIAL = "partial"  # active, but without what may fail
+    PARTIAL = "partial"  # active without a resource that may fail
     STANDBY = "standby"
     REFUSED = "refused"
-    RELEASED = "released"  # mastership was given away
+    RELEASED = "released"  # mastership was released
     FAILED = "failed"
     OVERTAKEN = "overtaken"  # a later event came before it had settled
 
 
 class OnFailure(enum.Enum):
-    """What a resource that would not activate means for the rest of its instance."""
+    """The effect of a failed activation on the rest of the instance."""
 
     CONTINUE = "continue"
     STOP = "stop"
-    RELEASE = "release"  # give mastership away
+    RELEASE = "release"  # release mastership as well
 
 
 class OnRefused(enum.Enum):
-    """What a refusal, of an instance or of one of its resources, means for mastership."""
+    """The effect on mastership of a refusal, of an instance or of one of its resources."""
 
     HOLD = "hold"
-    RELEASE = "release"  # give mastership away
+    RELEASE = "release"  # release mastership
+
+
+class OnDoubleMaster(enum.Enum):
+    """What follows when another MASTER is proved: an alarm, or also that one of the two yields."""
+
+    REPORT = "report"
+    YIELD = "yield"
+
+
+class Health(enum.Enum):
+    """What follows when a standby could not be activated: a warning, or also that it does not compete."""
+
+    REPORT = "report"
+    TRACK = "track"  # keepalived's track file tells it
+
+
+class Drift(enum.Enum):
+    """The reaction when a resource has drifted from the target (glossary, *drift*)."""
+
+    MEND = "mend"
+    REPORT = "report"
 
 
 class Escalation(enum.Enum):
-    """What happens when a resource will not deactivate, by no means."""
+    """The reaction when a deactivation has failed for good."""
 
     ALERT = "alert"
     REBOOT = "reboot"

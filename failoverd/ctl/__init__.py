@@ -1,1 +1,1 @@
-"""failoverctl: asks the daemon over its control socket, and shows the answer. It decides and changes nothing."""
+"""failoverctl: sends requests to the daemon's control socket and shows the answers. It must not decide anything."""

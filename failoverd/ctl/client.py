@@ -1,4 +1,8 @@
-"""The control socket, seen from failoverctl: one question, one answer, one deadline."""
+"""The client of the daemon's control socket: one request, one answer, one deadline.
+
+Every failure is a CtlError with a remedy. It must not import anything of the daemon: the two sides share the protocol
+that ``daemon/control/server.py`` describes, and no code.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,27 @@ import time
 from contextlib import suppress
 from typing import Any
 
-#: The version of the language that is spoken here; ``daemon/control.py`` describes it.
-VERSION = 1
+#: Where failoverd listens, unless it has another runtime directory.
+DEFAULT_SOCKET = "/run/failoverd/control.sock"
 
-#: Seconds for the whole exchange: a little more than the daemon gives its own handlers.
-DEADLINE = 5.0
+#: The version of the protocol.
+PROTOCOL_VERSION = 1
 
-#: The longest reply (bytes) that is believed.
-REPLY = 64 * 1024 * 1024
+#: For the whole exchange; longer than the daemon's own limit for a handler.
+REPLY_TIMEOUT_S = 5.0
+
+#: The file beside the socket in which a daemon that does not start leaves the errors of its configuration.
+CONFIG_ERRORS_FILE = "errors"
+
+#: The longest reply that is read.
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+#: The remedy where daemon and client do not understand each other within one version of the protocol.
+OTHER_RELEASE = "failoverd and failoverctl may be of different releases; after an upgrade: systemctl restart failoverd"
 
 
 class CtlError(Exception):
-    """The question has no answer. `error`: one line; `hint`: what to do; `status`: what failoverctl exits with."""
+    """The request has no answer. `error`: one line; `hint`: the remedy, or empty; `status`: the exit status."""
 
     status = 1
 
@@ -30,25 +43,30 @@ class CtlError(Exception):
 
 
 class UnreachableError(CtlError):
-    """There is no daemon to be heard."""
+    """The daemon cannot be reached."""
 
     status = 69
 
 
-def ask(path: str, verb: str, params: dict[str, Any], *, deadline: float = DEADLINE) -> dict[str, Any]:
-    """Put one question. Raises UnreachableError, and CtlError when the daemon says no or speaks another version."""
-    request = json.dumps({**params, "version": VERSION, "verb": verb}).encode() + b"\n"
+def ask(path: str, verb: str, params: dict[str, Any], *, deadline: float = REPLY_TIMEOUT_S) -> dict[str, Any]:
+    """Send one request to the daemon at the socket `path`, and return its answer within `deadline` seconds.
+
+    Raises UnreachableError, or CtlError where the daemon rejects the request or has another version of the protocol.
+    """
+    request = json.dumps({**params, "version": PROTOCOL_VERSION, "verb": verb}).encode() + b"\n"
     until = time.monotonic() + deadline
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.settimeout(deadline)
             connection.connect(path)
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it hung up
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # the daemon may have sent its reason before it closed
                 connection.sendall(request)
             line = _line(connection, until)
         except OSError as error:
-            raise _unreachable(path, error, deadline) from None
-    return _result(line, path)
+            raise unreachable(path, error, deadline) from None
+    return result(line, path)
 
 
 def _line(connection: socket.socket, until: float) -> bytes:
@@ -62,50 +80,72 @@ def _line(connection: socket.socket, until: float) -> bytes:
         if not piece:
             break
         reply += piece
-        if len(reply) > REPLY:
+        if len(reply) > MAX_REPLY_BYTES:
             raise CtlError(
-                f"failoverd's answer is longer than {REPLY} bytes", "ask for less: failoverctl history -n 5, or show ID"
+                f"the answer is longer than {MAX_REPLY_BYTES} bytes", "request less of it: failoverctl history -n 5"
             )
     return bytes(reply)
 
 
-def _unreachable(path: str, error: OSError, deadline: float) -> UnreachableError:
-    service = "is failoverd running? see: systemctl status failoverd"
+def unreachable(path: str, error: OSError, deadline: float) -> UnreachableError:
+    """Why the daemon at the socket `path` cannot be reached, with the remedy. `deadline`: the seconds it was given."""
+    service = "check the daemon: systemctl status failoverd"
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError) and (wrong := _errors(path)):
+        more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
+        return UnreachableError(
+            f"failoverd does not run: its configuration has errors: {wrong[0]}{more}",
+            "fix them, then: failoverctl config check && systemctl restart failoverd",
+        )
     if isinstance(error, FileNotFoundError):
-        return UnreachableError(f"there is no socket {path}", f"{service}; or give its --socket PATH")
+        return UnreachableError(f"there is no socket {path}", f"{service}; or give --socket PATH")
     if isinstance(error, PermissionError):
         return UnreachableError(
-            f"permission denied at {path}",
-            "failoverd may be well; run this as root, or as one who may reach the socket",
+            f"permission denied: {path}",
+            "run failoverctl as root, or as a user who may access the socket",
         )
     if isinstance(error, ConnectionRefusedError):
-        return UnreachableError(f"nobody listens at {path}: failoverd has gone", service)
+        return UnreachableError(f"nothing listens at {path}: failoverd has exited", service)
     if isinstance(error, TimeoutError | BlockingIOError):
         return UnreachableError(
             f"failoverd did not answer at {path} within {deadline:g} s",
-            "it is stopped, starting or stuck; see: systemctl status failoverd",
+            f"it is stopped, starting or stuck; {service}",
         )
-    return UnreachableError(f"{path} cannot be used: {error.strerror or error}", "is --socket right?")
+    return UnreachableError(f"cannot connect to {path}: {error.strerror or error}", "check --socket PATH")
 
 
-def _result(line: bytes, path: str) -> dict[str, Any]:
+def _errors(path: str) -> list[str]:
+    """The configuration errors that a daemon left beside its socket `path` because it could not start; or none."""
+    from pathlib import Path  # slow to import, and only a failure needs it
+
+    try:
+        return Path(path).with_name(CONFIG_ERRORS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def result(line: bytes, path: str) -> dict[str, Any]:
+    """The result in one reply from the socket `path`. Raises CtlError where it has none."""
     try:
         reply = json.loads(line)
     except ValueError:
         reply = None
     if not line:
-        raise UnreachableError(f"failoverd hung up at {path} without an answer", "see: journalctl -u failoverd")
+        raise UnreachableError(
+            f"failoverd closed the connection at {path} without an answer", "check its log: journalctl -u failoverd"
+        )
     if not isinstance(reply, dict) or type(reply.get("version")) is not int:
-        raise UnreachableError(f"what answers at {path} is not failoverd", "is --socket right?")
+        raise UnreachableError(f"the server at {path} is not failoverd", "check --socket PATH")
     if not reply.get("ok"):
-        raise CtlError(str(reply.get("error", "failoverd refused")), str(reply.get("hint") or ""))
-    if reply["version"] != VERSION:
-        older = "failoverctl" if reply["version"] > VERSION else "failoverd (and restart it)"
+        error = str(reply.get("error", "the daemon rejected the request"))
+        hint = OTHER_RELEASE if error.startswith("unknown verb") else str(reply.get("hint") or "")
+        raise CtlError(error, hint)
+    if reply["version"] != PROTOCOL_VERSION:
+        newer = reply["version"] > PROTOCOL_VERSION
         raise CtlError(
-            f"failoverd speaks version {reply['version']}, this failoverctl speaks version {VERSION}",
-            f"upgrade {older}",
+            f"protocol version mismatch: failoverd has {reply['version']}, failoverctl has {PROTOCOL_VERSION}",
+            "upgrade failoverctl" if newer else "upgrade failoverd, then: systemctl restart failoverd",
         )
     result = reply.get("result")
     if not isinstance(result, dict):
-        raise CtlError("failoverd's answer has no result", "are failoverd and failoverctl of one release?")
+        raise CtlError("the answer has no result", OTHER_RELEASE)
     return result

@@ -1,18 +1,18 @@
-"""What is shown, before it is known where: a page of blocks, and its two renderings.
+"""A page of blocks, independent of the output, and its rendering for pipes and logs.
 
-``plain`` is for pipes and logs: aligned, greppable, no escape sequence, ``!`` in the first column of what is wrong.
-``terminal`` is the same page by rich, with colours. Both are pure; what tools and strangers sent cannot reach the
-terminal as anything but text.
+Plain text is aligned and greppable, with ``!`` in the first column of a problem. Text from tools and users must not
+reach a terminal unescaped: see `clean`. ``page_rich.py`` renders the same page with colours.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 
 class Tone(enum.Enum):
-    """How a cell is to be taken; the value is rich's style."""
+    """The meaning of a cell; the value is its style in rich."""
 
     PLAIN = ""
     STRONG = "bold"
@@ -22,27 +22,24 @@ class Tone(enum.Enum):
     BAD = "bold red"
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One piece of text, on one line."""
+class Cell(NamedTuple):
+    """A text on one line."""
 
     text: str
     tone: Tone = Tone.PLAIN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """Cells that line up with those of the block's other rows, and lines that follow beneath, never broken."""
+class Row(NamedTuple):
+    """Cells, aligned in columns with the other rows of the block, and lines below them, which are never wrapped."""
 
     cells: tuple[Cell, ...]
     below: tuple[Cell, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A title, notes (a line each), and rows.
+class Block(NamedTuple):
+    """A title, notes (one line each), and rows.
 
-    `label` begins every line in plain text, so that a line found by grep says whose it is.
+    `label` begins every line in plain text, so that a line that grep finds names its subject; empty: no label.
     """
 
     title: tuple[Cell, ...] = ()
@@ -52,22 +49,39 @@ class Block:
     label: str = ""
 
 
-Page = tuple[Block, ...]
+class Drawing(NamedTuple):
+    """Lines that fill the width of the output, such as bars.
+
+    `draw` returns them, each as cells without a space between them; it gets the width in columns, and whether the
+    output has UTF-8.
+    """
+
+    draw: Callable[[int, bool], Iterable[tuple[Cell, ...]]]
+
+
+Page = tuple[Block | Drawing, ...]
+
+#: The width of a drawing in plain text.
+PLAIN_COLUMNS = 100
 
 
 def clean(text: str) -> str:
-    """`text` without anything that would break the line or drive the terminal."""
+    """`text` with every character escaped that would break the line or control the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def plain(page: Page) -> str:
-    """Text for a pipe; ends with a newline."""
+    """`page` as text without escape sequences; ends with a newline."""
     lines: list[str] = []
     for block in page:
         if lines:
             lines.append("")
+        if isinstance(block, Drawing):
+            drawn = block.draw(PLAIN_COLUMNS - 2, False)
+            lines += [_mark(cells) + "".join(clean(cell.text) for cell in cells) for cells in drawn]
+            continue
         if block.title:
             lines.append(_mark(block.title) + " ".join(clean(cell.text) for cell in block.title))
         label = f"{clean(block.label)}  " if block.label else ""
@@ -82,19 +96,12 @@ def plain(page: Page) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def terminal(page: Page, width: int) -> str:
-    """Text for a terminal of `width` columns, coloured unless NO_COLOR is set; ends with a newline."""
-    from failoverd.ctl.page_rich import draw  # rich takes long to import, and a pipe needs none of it
-
-    return draw(page, width)
-
-
 def _mark(cells: tuple[Cell, ...]) -> str:
     return "! " if any(cell.text and cell.tone is Tone.BAD for cell in cells) else "  "
 
 
 def widths(block: Block) -> list[int]:
-    """How wide (characters) each column of `block` is."""
+    """The width of each column of `block`, in characters."""
     lines = [block.headings, *(tuple(clean(cell.text) for cell in row.cells) for row in block.rows)]
     columns = max((len(line) for line in lines), default=0)
     return [max(len(line[column]) for line in lines if len(line) > column) for column in range(columns)]

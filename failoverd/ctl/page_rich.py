@@ -1,24 +1,26 @@
-"""A page on a terminal; the only place that imports rich."""
+"""A page on a terminal, by rich; no other module imports rich, which is slow to import."""
 
 from __future__ import annotations
 
 import io
 import itertools
 from collections.abc import Iterable
+from typing import Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from failoverd.ctl.page import Block, Cell, Page, Row, Tone, clean, widths
+from failoverd.ctl.page import Block, Cell, Drawing, Page, Row, Tone, clean, widths
 
-#: The least room (columns) in which a row's last cell is still broken into lines by us.
-LAST = 20
+#: The narrowest last column of a table; on a narrower terminal, lines replace the table.
+MIN_LAST_COLUMN_CHARS = 20
 
 
-def draw(page: Page, width: int) -> str:
-    """Draw `page` for a terminal of `width` columns; NO_COLOR is heeded."""
+def draw(page: Page, width: int, *, utf8: bool = True) -> str:
+    """Draw `page` for a terminal of `width` columns, without colours if NO_COLOR is set. `utf8`: it has UTF-8."""
     console = Console(
         file=io.StringIO(), force_terminal=True, width=width, color_system="standard", highlight=False, emoji=False
     )
@@ -26,8 +28,48 @@ def draw(page: Page, width: int) -> str:
         for number, block in enumerate(page):
             if number:
                 console.print()
-            _block(console, block, width)
+            if isinstance(block, Drawing):
+                for cells in block.draw(width - 2, utf8):
+                    console.print(Text("  ") + Text("").join(map(_text, cells)), soft_wrap=True)
+            else:
+                _block(console, block, width)
     return drawn.get()
+
+
+class Screen:
+    """The whole terminal, until the end of this context; then it is as it was before."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, emoji=False)
+        self._live = Live(
+            console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
+        self._shown: object = None
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    @property
+    def rows(self) -> int:
+        """The height of the terminal."""
+        return self._console.height
+
+    def show(self, page: Page) -> None:
+        """Show `page` from its beginning, as far as it fits; nothing is written where nothing has changed."""
+        width, height = self._console.size
+        drawn = draw(page, width)
+        if (drawn, width, height) == self._shown:
+            return
+        self._shown = (drawn, width, height)
+        lines = list(Text.from_ansi(drawn.rstrip("\n")).wrap(self._console, width, overflow="fold"))
+        if len(lines) > height:
+            more = f"{len(lines) - height + 1} more lines: enlarge the terminal, or watch one instance"
+            lines[height - 1 :] = [Text(more[:width], style="reverse")]
+        self._live.update(Text("\n", overflow="fold").join(lines), refresh=True)
 
 
 def _block(console: Console, block: Block, width: int) -> None:
@@ -37,7 +79,7 @@ def _block(console: Console, block: Block, width: int) -> None:
         console.print(Padding(_text(cell), (0, 0, 0, 2)))
     headings: tuple[str, ...] = block.headings
     columns = widths(block)
-    fits = width - sum(columns[:-1]) - 2 * len(columns) >= LAST
+    fits = width - sum(columns[:-1]) - 2 * len(columns) >= MIN_LAST_COLUMN_CHARS
     for below, rows in itertools.groupby(block.rows, key=lambda row: bool(row.below)):
         for some in ((row,) for row in rows) if below else (tuple(rows),):
             if fits:
@@ -45,7 +87,7 @@ def _block(console: Console, block: Block, width: int) -> None:
             else:
                 _lines(console, columns, headings, some)
             headings = ()
-            for cell in some[0].below:  # never broken by us, so that it can be copied
+            for cell in some[0].below:  # not wrapped, so that it can be copied
                 console.print(Text("      ") + _text(cell), soft_wrap=True)
 
 
@@ -61,7 +103,7 @@ def _table(columns: list[int], headings: tuple[str, ...], rows: Iterable[Row]) -
 
 
 def _lines(console: Console, columns: list[int], headings: tuple[str, ...], rows: Iterable[Row]) -> None:
-    """Draw the same without a table: rather let the terminal break long lines than squeeze a column, or lose one."""
+    """Draw the rows as lines, which the terminal wraps: a table would squeeze a column, or lose it."""
     heading = [tuple(Cell(text, Tone.FAINT) for text in headings)] if headings else []
     for cells in (*heading, *(row.cells for row in rows)):
         line = Text("  ")

@@ -1,1 +1,1 @@
-"""The shell around the core: everything that comes in, everything that goes out, and the loop between."""
+"""The shell around the core: reports become events, effects become steps and records, and the loop joins them."""

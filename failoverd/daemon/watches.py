@@ -1,74 +1,90 @@
-"""What drivers notice by themselves, as events: one watch for each driver that has one and is in use."""
+"""Turn the changes that drivers notice by themselves into events.
+
+There is one watch for each driver in use that has one, and one for each subject that is followed by itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from functools import partial
 
 from failoverd import drivers, log
-from failoverd.core.events import Stirred
-from failoverd.drivers import Driver
+from failoverd.core.events import ResourceChanged
+from failoverd.drivers import Driver, Follows
+from failoverd.ports.errors import DriverError
 
 _log = log.get("watches")
 
-#: Seconds for which changes are gathered: one often is a handful of lines.
-GATHER = 0.05
+#: Seconds for which changes are gathered: one change is often several lines.
+GATHER_S = 0.05
 
-#: Seconds before a watch that failed is started again.
-PAUSE = 10.0
+#: Seconds until a watch that failed is started again.
+RETRY_S = 10.0
 
-#: An instance's name, a resource's, and its driver's.
+#: The names of an instance, a resource and its driver.
 Key = tuple[str, str, str]
+
+#: A driver's name, and the subject that is followed; None: all subjects of this driver.
+_Source = tuple[str, Hashable]
 
 
 class Watches:
-    """Follows what is configured; `report` takes what stirred, in the event loop."""
+    """Follows the configured resources; `report` gets each change, in the event loop."""
 
-    def __init__(self, report: Callable[[Stirred], None]) -> None:
+    def __init__(self, report: Callable[[ResourceChanged], None]) -> None:
         self._report = report
-        self._followed: dict[tuple[str, str | None], set[Key]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._stirred: set[Key] = set()
+        self._followed: dict[_Source, set[Key]] = {}
+        self._tasks: dict[_Source, asyncio.Task[None]] = {}
+        self._gathered: set[Key] = set()
 
     def configure(self, resources: Iterable[tuple[Key, Driver]]) -> None:
-        """Follow these, and no others."""
+        """Follow these resources, and no others."""
         self._followed = {}
+        wanted: dict[_Source, Callable[[], Awaitable[None]]] = {}
         for key, driver in resources:
-            for subject in {None, getattr(driver, "subject", None)}:  # None: all of this driver
-                self._followed.setdefault((key[2], subject), set()).add(key)
-        names = {driver for driver, _ in self._followed}
-        wanted = {name: watch for name in names if (watch := drivers.find(name).watch) is not None}
-        for name in set(self._tasks) - set(wanted):
-            self._tasks.pop(name).cancel()
-        for name in set(wanted) - set(self._tasks):
-            self._tasks[name] = asyncio.create_task(self._follow(name, wanted[name]))
+            name, subject = key[2], getattr(driver, "subject", None)
+            for each in {None, subject}:
+                self._followed.setdefault((name, each), set()).add(key)
+            if isinstance(driver, Follows):
+                wanted.setdefault((name, subject), partial(driver.follow, partial(self._changed, name, subject)))
+            elif (watch := drivers.find(name).watch) is not None:
+                wanted.setdefault((name, None), partial(watch, partial(self._changed, name)))
+        for source in set(self._tasks) - set(wanted):
+            self._tasks.pop(source).cancel()
+        for source in set(wanted) - set(self._tasks):
+            self._tasks[source] = asyncio.create_task(self._follow(source, wanted[source]))
 
     async def close(self) -> None:
-        """Follow nothing any more."""
+        """Follow nothing."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _follow(self, name: str, watch: drivers.Watch) -> None:
-        """Keep a driver's watch going; whatever becomes of it, what it missed is looked at."""
+    async def _follow(self, source: _Source, work: Callable[[], Awaitable[None]]) -> None:
+        """Restart the watch whenever it ends.
+
+        Its resources are checked each time, because it may have missed a change.
+        """
         while True:
             try:
-                await watch(partial(self._changed, name))
+                await work()
+            except DriverError as error:
+                _log.debug("cannot follow changes; retrying", driver=source[0], reason=error.reason, again_in=RETRY_S)
             except Exception:
-                _log.exception("a driver's watch failed; this is a bug of failoverd", driver=name)
-            self._changed(name, None)
-            await asyncio.sleep(PAUSE)
+                _log.exception("a driver's watch failed; this is a bug of failoverd", driver=source[0])
+            self._changed(*source)
+            await asyncio.sleep(RETRY_S)
 
-    def _changed(self, name: str, subject: str | None) -> None:
+    def _changed(self, name: str, subject: Hashable) -> None:
         found = self._followed.get((name, subject), set())
-        if found and not self._stirred:
-            asyncio.get_running_loop().call_later(GATHER, self._tell)
-        self._stirred |= found
+        if found and not self._gathered:
+            asyncio.get_running_loop().call_later(GATHER_S, self._tell)
+        self._gathered |= found
 
     def _tell(self) -> None:
-        stirred, self._stirred = self._stirred, set()
-        for key in sorted(stirred):
+        gathered, self._gathered = self._gathered, set()
+        for key in sorted(gathered):
             instance, resource, driver = key
             if key in self._followed.get((driver, None), ()):
-                self._report(Stirred(instance=instance, resource=resource))
+                self._report(ResourceChanged(instance=instance, resource=resource))

@@ -1,9 +1,8 @@
-"""What every driver is, and where one is found by its name.
+"""The interface of all drivers, and the lookup of a driver by its name.
 
-A driver is one file here, or one folder: it observes one kind of resource, activates and deactivates it, and says which
-commands that takes. It never decides. The modules named in DOORS are no drivers but what drivers go through: to
-processes, to D-Bus and systemd's units, to bird's control socket and the file that it includes, to what DRBD says,
-and to looks that many share.
+A driver is one module or package here. It observes one kind of resource, activates it, deactivates it, and names the
+commands for this. It refuses an activation that is not safe for its own resource; the core decides for the instance.
+This package contains drivers only: they reach programs and the kernel through failoverd/ports/.
 """
 
 from __future__ import annotations
@@ -11,65 +10,23 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from failoverd.core.model import Observation
+from failoverd.core.resource import Observation
 from failoverd.core.spec import ResourceSpec
 from failoverd.core.words import Verb
-
-#: Modules beside the drivers that are doors, not drivers.
-DOORS = frozenset(
-    {
-        "birdctl",
-        "birdinclude",
-        "command",
-        "companion",
-        "dbus",
-        "drbdstate",
-        "pipe",
-        "process",
-        "shared",
-        "spawn",
-        "stream",
-        "systemd",
-    }
-)
-
-
-class DriverError(Exception):
-    """A step could not be done. `reason` is one line for a person, with the remedy where there is one."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class TimedOut(DriverError):
-    """A tool outlived its deadline and was ended; or the other side did not answer in time."""
-
-
-class Hung(DriverError):
-    """A tool outlived its deadline and SIGKILL (D state): it still runs, and nobody waits for it any more."""
-
-
-class NotStarted(DriverError):
-    """Nothing was done: a tool cannot be started, or there is no bus to ask on. It says nothing of the resource."""
-
-
-class Refused(DriverError):
-    """An activation that would not be safe now, for a reason that does not pass within its deadline."""
 
 
 @runtime_checkable
 class Driver(Protocol):
-    """One resource on this node. All waiting is bounded by the caller, by cancelling the coroutine.
+    """One resource on this node. The caller limits every call by cancelling the coroutine.
 
-    `activate` and `deactivate` are idempotent and return when the tool said that it was done, or raise
-    DriverError; the caller observes afterwards and believes only that. They return an alarm (one line that
-    an operator must act on) or None. `observe` never raises for the state of the resource: what cannot be
-    seen is Level.UNKNOWN.
+    `activate` and `deactivate` are idempotent. They return when the tool reports success, and raise DriverError
+    otherwise; the caller then observes, and trusts only the observation. They return an alarm (one line that an
+    operator must act on) or None. `observe` raises nothing because of the resource's state: it returns Level.UNKNOWN
+    if it cannot observe the resource.
     """
 
     async def observe(self) -> Observation: ...
@@ -79,35 +36,71 @@ class Driver(Protocol):
     async def deactivate(self) -> str | None: ...
 
     def commands(self, verb: Verb) -> tuple[str, ...]:
-        """What `verb` would run, pasteable, in order. Runs nothing."""
+        """The commands that `verb` would run, in order, each ready to paste. Runs nothing."""
         ...
 
 
 @runtime_checkable
 class Accepts(Protocol):
-    """A driver whose refusal an operator may overrule, once."""
+    """A driver with a refusal that an operator may overrule, once."""
 
     async def accept(self, by: str) -> str:
-        """What was accepted, in one line, on behalf of `by`. DriverError when there is nothing to accept."""
+        """Accept on behalf of the operator `by`; return one line about it. DriverError: there is nothing to accept."""
         ...
 
 
-#: Follows the things of one driver as they change, until it is cancelled: calls its argument with the `subject` of the
-#: driver that should look again, or with None for all of them.
+@runtime_checkable
+class Replicates(Protocol):
+    """A driver of a resource with copies on other nodes."""
+
+    async def no_successor(self) -> str:
+        """Why no other node could take over, as this node sees it; empty if one could. DriverError: unknown."""
+        ...
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A driver of a resource with copies on other nodes, which may tell of theirs by the heartbeat."""
+
+    def listen(self, vouch: Callable[[], Mapping[str, float]], serve: Callable[[], Mapping[str, float]]) -> None:
+        """Use `vouch`: the other nodes that say of the resource that it is at standby there, with nothing alone.
+
+        And `serve`: those that say that it may be active there. Each with the time, in seconds of CLOCK_BOOTTIME, after
+        which it has said so. It replaces no check.
+        """
+        ...
+
+    def heard(self) -> None:
+        """`vouch` and `serve` may return more than before."""
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """A driver that can find, without a daemon, an error in its resource's configuration on this machine."""
+
+    async def obstacle(self) -> str:
+        """The error and its remedy; empty if there is none, or if the check is not possible."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A driver that receives the changes of its resource."""
+
+    @property
+    def subject(self) -> Hashable:
+        """The source of the changes. Drivers with an equal subject share one `follow`."""
+        ...
+
+    async def follow(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each change, until cancelled. DriverError: the resource cannot be followed."""
+        ...
+
+
+#: One source of changes for all resources of a driver. Until it is cancelled, it calls its argument with the `subject`
+#: of each resource that has changed, or with None if any of them may have.
 Watch = Callable[[Callable[[str | None], None]], Awaitable[None]]
-
-
-def option(doc: str, **rules: Any) -> Any:
-    """A dataclass field of a driver's Options: its text for the manual, a default, and JSON Schema rules.
-
-    Without `default` the key is required. ``unit="seconds"`` makes a float field a duration, written
-    ``"90s"``, ``"5m"`` or a number of seconds. Every other keyword goes into the key's JSON Schema.
-    """
-    default = rules.pop("default", ...)
-    metadata = {"doc": doc, "rules": rules}
-    if default is ...:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 class Options(Protocol):
@@ -115,20 +108,24 @@ class Options(Protocol):
 
     @property
     def owns(self) -> tuple[str, ...]:
-        """All that the resource changes, in words that are the same for whoever changes it; empty when not known."""
+        """All that the resource changes, as ``the unit web.service``; empty if unknown.
+
+        Two resources that change the same thing give the same text.
+        """
         ...
 
 
 def moved_by(options: Options) -> frozenset[str]:
-    """All that is moved, in words that are the same for whoever moves it; where nobody knows, how it is looked at."""
+    """`owns` of the options; if that is empty, the command that observes the resource, or the options themselves."""
     return frozenset(options.owns or (str(getattr(options, "seen_by", options)),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A driver as its module defines it: the class of its ``Options``, and ``make(options, spec)``.
+    """A driver as its module defines it: the class ``Options``, ``make(options, spec)`` and perhaps ``watch``.
 
-    `watch`: None where there is nothing to follow. Drivers that are followed have a ``subject``.
+    `watch`: None if no source reports for all resources; the driver may then have a ``follow``. With either, it has a
+    ``subject``.
     """
 
     options: type[Options]
@@ -138,12 +135,12 @@ class Found:
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """The names of all drivers, sorted: the modules of this package that are not doors."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in DOORS))
+    """The names of all drivers, sorted. They are the names of this package's modules."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__)))
 
 
 def find(name: str) -> Found:
-    """The driver called `name`; KeyError when there is none."""
+    """The driver with this name; KeyError if there is none."""
     if name not in names():
         raise KeyError(name)
     module = importlib.import_module(f"{__name__}.{name}")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import burst, hook, idle, many, transition, upstream
+from . import burst, failoverctl, handover, hook, idle, many, transition, upstream
 from .row import Row, show
 
 _MEASURES = {
@@ -18,9 +18,11 @@ _MEASURES = {
     "wide": transition.wide,
     "many": many.measure,
     "burst": burst.measure,
+    "failoverctl": failoverctl.measure,
     "start": idle.starts,
     "upstream": upstream.by_hand,
     "failover": upstream.failovers,
+    "handover": handover.measure,
 }
 _IDLE = "idle"
 

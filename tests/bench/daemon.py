@@ -13,23 +13,38 @@ import select
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.unit.daemon.living import ROOT, Living
+from tests.unit.daemon.running_daemon import ROOT, RunningDaemon
 
 #: Seconds until something that does not come means that nothing can be measured.
 PATIENCE = 30.0
 
 _SH = "/bin/sh"
+#: A keepalived, and its child that hands each line over which it reads, and says when, and what the answer was.
+_HOOK = """
+import os, socket, sys, time
+if os.fork():
+    os.wait()
+    os._exit(0)
+for line in sys.stdin:
+    at = time.monotonic_ns()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(sys.argv[1])
+        connection.sendall(line.encode())
+        print(at, connection.recv(16).decode().strip(), flush=True)
+"""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Daemon(Living):
+class Daemon(RunningDaemon):
     """Use as a context manager, in which it is configured, then started; it leaves nothing behind."""
 
     def __init__(self) -> None:
@@ -39,6 +54,7 @@ class Daemon(Living):
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind(str(self._directory / "notify"))
         self._keepalived = -1
+        self._hook: subprocess.Popen[str] | None = None
         self._pid = 0
         self.seconds_to_ready = 0.0
 
@@ -81,7 +97,7 @@ class Daemon(Living):
                 env=environment,
             )
         self.seconds_to_ready = (self.await_word("READY=1") - started) / 1e9
-        self._keepalived = os.open(self.run_dir / "keepalived.fifo", os.O_RDWR | os.O_NONBLOCK)
+        self._keepalived = os.open(self.run_dir / "keepalived.fifo", os.O_WRONLY | os.O_NONBLOCK)
 
     def await_word(self, word: str) -> int:
         """Wait until it tells systemd `word`; when that was, in nanoseconds."""
@@ -111,20 +127,35 @@ class Daemon(Living):
         command = ["nsenter", f"--net={self.proc / 'ns' / 'net'}", "ip", "-batch", "-"]
         subprocess.run(command, input=batch, text=True, check=True)
 
-    def hand_over(self, state: str) -> int:
-        """Hand one event over as the hook does, but without the hook; when that was, in nanoseconds."""
+    def hand_over(self, state: str) -> Callable[[], int]:
+        """Hand one event over as keepalived's hook does, but without the hook.
+
+        What it returns says when that was, in nanoseconds; it waits for the acknowledgement.
+        """
+        if self._hook is None:
+            keepalived = shutil.copy(os.path.realpath(sys.executable), self.things / "keepalived")
+            self._hook = subprocess.Popen(
+                [keepalived, "-c", _HOOK, str(self.run_dir / "notify.sock")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
         self._pid += 1
-        ticks = time.clock_gettime_ns(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK") // 1_000_000_000
+        ticks = time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS // 1_000_000_000
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        line = f"1\t{boot}\t{ticks}\t{self._pid}\tINSTANCE\tVI_1\t{state}\t150\n".encode()
-        at = time.monotonic_ns()
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.run_dir / "notify.sock"))
-            connection.sendall(line)
-            connection.settimeout(PATIENCE)
-            if connection.recv(16) != b"ok\n":
+        hook = self._hook
+        assert hook.stdin is not None
+        hook.stdin.write(f"1\t{boot}\t{ticks}\t{self._pid}\tINSTANCE\tVI_1\t{state}\t150\n")
+
+        def said() -> int:
+            assert hook.stdout is not None
+            at, answer = hook.stdout.readline().split()
+            if answer != "ok":
                 raise RuntimeError("failoverd did not acknowledge an event")
-        return at
+            return int(at)
+
+        return said
 
     @property
     def proc(self) -> Path:
@@ -139,7 +170,10 @@ class Daemon(Living):
 
     def wake_ups(self) -> int:
         """How often a thread of it has gone to sleep since its start, which is how often it was woken up."""
-        found = (task.read_text(encoding="utf-8") for task in self.proc.glob("task/*/status"))
+        found = []
+        for task in self.proc.glob("task/*/status"):
+            with suppress(ProcessLookupError, FileNotFoundError):  # a thread that has just ended
+                found.append(task.read_text(encoding="utf-8"))
         return sum(
             int(count)
             for text in found
@@ -168,6 +202,9 @@ class Daemon(Living):
                 self.process.kill()
                 self.process.wait()
             self.process = None
+        if self._hook is not None:
+            self._hook.communicate()
+            self._hook = None
         if self._keepalived >= 0:
             os.close(self._keepalived)
             self._keepalived = -1

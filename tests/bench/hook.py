@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.unit.daemon.living import HOOK
+from tests.unit.daemon.running_daemon import HOOK
 
 from .row import Row, median, spread
 

@@ -8,9 +8,11 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from failoverd.daemon.intake import inotify
+from failoverd.osutil import inotify
 
 from .daemon import PATIENCE, Daemon
 from .row import Row, high, median, spread
@@ -53,14 +55,18 @@ def first_command() -> list[Row]:
         daemon.await_phase("standby")
         ours: dict[str, list[float]] = {}
         theirs = []
-        for way, speak in (("FIFO", daemon.say), ("notify socket", daemon.hand_over)):
+        speaks: dict[str, Callable[[str], Callable[[], int]]] = {
+            "FIFO": lambda state: partial(int, daemon.say(state)),
+            "notify socket": daemon.hand_over,
+        }
+        for way, speak in speaks.items():
             found = ours[way] = []
             for number in range(_FIRST):
                 phase = "standby" if number % 2 else "active"
                 watch.read()
                 daemon.await_calm(_REST)
                 said = speak(WORDS[phase])
-                found.append((_opened(watch) - said) / 1e6)
+                found.append((_opened(watch) - said()) / 1e6)
                 daemon.await_phase(phase)
                 watch.read()
                 daemon.await_calm(_REST)
@@ -167,7 +173,7 @@ def wide() -> list[Row]:
     worst = max(median(found) for found in times.values())
     return [
         Row(
-            what=f"{_WIDE} resources that take {_WIDE_SECONDS:g} s each, looks included",
+            what=f"{_WIDE} resources that take {_WIDE_SECONDS:g} s each, checks included",
             ours="\n".join(f"to {phase} {median(found):.0f} ms (n={len(found)})" for phase, found in times.items()),
             theirs=f"the commands alone, from sh with & and wait {median(theirs):.0f} ms",
             target="1300 ms",

@@ -38,9 +38,16 @@ _BFD_MULTIPLIER = 5
 
 
 def keepalived(
-    profile: Profile, node: NodeName, *, repository: Path, agent: Agent, sources: Collection[Source], advert: float
+    profile: Profile,
+    node: NodeName,
+    *,
+    repository: Path,
+    agent: Agent,
+    sources: Collection[Source],
+    advert: float,
+    track: bool,
 ) -> str:
-    """keepalived.conf; `advert` is advert_int in seconds."""
+    """keepalived.conf; `advert` is advert_int in seconds, `track` whether it watches the track files."""
     notify: list[str] = []
     if agent == "script":
         notify = [NOTIFY_SCRIPT]
@@ -62,6 +69,9 @@ def keepalived(
         *fifo,
         "}",
     ]
+    if track:
+        for name in (instance.name for instance in profile.instances):
+            text += [f"track_file {name} {{", f'    file "/run/failoverd/track/{name}"', "    weight 0", "}"]
     if grouped:
         text += [
             f"vrrp_sync_group {profile.follows} {{",
@@ -72,11 +82,13 @@ def keepalived(
             "}",
         ]
     for instance in profile.instances:
-        text += _vrrp_instance(instance, node, advert, [] if grouped else notify)
+        text += _vrrp_instance(instance, node, advert, [] if grouped else notify, track=track)
     return "\n".join(text) + "\n"
 
 
-def _vrrp_instance(instance: VrrpInstance, node: NodeName, advert: float, notify: list[str]) -> list[str]:
+def _vrrp_instance(
+    instance: VrrpInstance, node: NodeName, advert: float, notify: list[str], *, track: bool
+) -> list[str]:
     return [
         f"vrrp_instance {instance.name} {{",
         f"    interface {instance.interface}",
@@ -89,6 +101,7 @@ def _vrrp_instance(instance: VrrpInstance, node: NodeName, advert: float, notify
         *(f"        {vip}" for vip in instance.vips),
         "    }",
         *(f'    notify "{command}"' for command in notify),
+        *(["    track_file {", f"        {instance.name}", "    }"] if track else []),
         "}",
     ]
 

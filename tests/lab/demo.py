@@ -1,6 +1,6 @@
-"""`make demo`: a node dies, and a person sees its routes and its traffic follow the VIP.
+"""`make demo`: a node dies, comes back, and an operator hands it mastership; a person sees the traffic follow the VIP.
 
-Plays the first story of the laboratory with everything real, tells what happens as it happens, and ends by itself.
+Plays these stories of the laboratory with everything real, tells what happens as it happens, and ends by itself.
 Every number that it prints was measured in that very run. Leaves nothing behind, also when it is interrupted.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from . import told
+from . import operating, status_client
 from .client import INTERVAL_MS
 from .lab import Lab, missing_requirements
 from .profiles import ACTIVE_METRIC, PRIORITY, STANDBY_METRIC, NodeName, Profile
@@ -25,6 +25,10 @@ GUEST = """needs = ["vpn"]
 driver = "unit"
 unit = "vpn.service"
 """
+#: The beginning of the last part.
+HANDOVER = """failoverctl asks the other nodes first. Then right deactivates its resources,
+and only then does the address move. center is kept in standby meanwhile.
+The nodes have no ssh, so [peers] has another command in its place."""
 _EXPLORE = ".venv/bin/python -m tests.lab hosting"
 _FAILOVER_SECONDS = 30.0
 _WIDTH = 74
@@ -40,7 +44,7 @@ def main() -> int:
         return 1
     started = time.monotonic()
     try:
-        with Lab("hosting", extra_config=GUEST) as lab:
+        with Lab("hosting", track=True, extra_config=GUEST) as lab:
             _play(lab, started)
         _say(
             f"\nDone in {time.monotonic() - started:.0f} s, everything is removed again. "
@@ -74,8 +78,8 @@ keepalived, bird and failoverd. keepalived gives {profile.addresses[0]} to one, 
 
 All three announce {profile.prefixes[0]} to upstream by BGP, the MASTER with metric
 {ACTIVE_METRIC}, the others with {STANDBY_METRIC}. When keepalived moves the address, failoverd starts the
-guest there, and then moves the metric. It is the site of examples/hosting, with a
-unit in the place of the guest and its disk, and with a slower BFD.
+guest there, and then moves the metric. This is the site of examples/hosting,
+but a unit replaces the guest and its disk, and BFD is slower.
 The client sends a packet to {profile.addresses[0]} every {INTERVAL_MS} ms."""
 
 
@@ -99,6 +103,9 @@ def _play(lab: Lab, started: float) -> None:
     _title("left is switched on again")
     _bring_left_back(lab)
 
+    _title("An operator hands mastership to left")
+    _hand_over(lab)
+
 
 def _kill_left(lab: Lab) -> tuple[int, Moments]:
     witness = Witness(lab, dying="left", heir="right")
@@ -112,12 +119,12 @@ def _kill_left(lab: Lab) -> tuple[int, Moments]:
 
 def _table(lab: Lab, cut: int, moments: Moments) -> None:
     rows = [
-        ("right: keepalived misses left and becomes MASTER", cut, moments.master),
-        ("right: failoverd hears of it", moments.master, moments.told),
+        ("right: keepalived loses left and becomes MASTER", cut, moments.master),
+        ("right: failoverd receives the event", moments.master, moments.told),
         *((f"right: failoverd does: {step.name}", step.started, step.ended) for step in moments.steps),
         ("upstream: has right's new metric", moments.told, moments.metric),
-        ("upstream: gives up the route by left", cut, moments.gone),
-        ("client: nobody answers", moments.last_answer, moments.first_answer),
+        ("upstream: drops the route by left", cut, moments.gone),
+        ("client: no answer", moments.last_answer, moments.first_answer),
     ]
     _say(_painted("bold", f"{'milliseconds after the cut':<53}{'from':>7}{'to':>7}{'took':>7}"))
     for what, begin, end in rows:
@@ -128,22 +135,22 @@ def _table(lab: Lab, cut: int, moments: Moments) -> None:
     sent = [packet for packet in lab.client.packets() if gap.start <= packet.sent <= gap.end]
     work = max((step.ended for step in moments.steps), default=moments.told) - moments.master
     _say(
-        f"\nOf {len(sent)} packets sent while nobody answered {gap.lost} are lost. "
+        f"\nOf {len(sent)} packets sent without an answer {gap.lost} are lost. "
         + _painted("bold", f"The gap is {gap.milliseconds:.0f} ms.")
-        + f"\nfailoverd's part, from keepalived's word to the end of its work, is {_milliseconds(work)} ms; the\n"
-        "rest is the time that keepalived and upstream take to miss left."
+        + f"\nfailoverd's part, from keepalived's MASTER to the end of its work, is {_milliseconds(work)} ms;\n"
+        "keepalived and upstream need the rest to detect the loss of left."
     )
 
 
 def _bring_left_back(lab: Lab) -> None:
-    history = told.history(lab.right)
+    history = status_client.history(lab.right)
     on = time.monotonic_ns()
     lab.left.start()
-    lab.wait_for_phase("left", "standby")
     lab.wait_for_metrics({"left": STANDBY_METRIC, "right": ACTIVE_METRIC, "center": STANDBY_METRIC})
     lab.wait_until_hears_master("left")
+    operating.wait_until_fit(lab, "left")
     report = lab.client.report(since=on)
-    new = len(told.history(lab.right)) - len(history)
+    new = len(status_client.history(lab.right)) - len(history)
     _say(
         f"It has booted, and stays standby until an operator says otherwise.\n\n{_routes(lab)}\n"
         f"right: {new or 'no'} new transition\n"
@@ -151,6 +158,21 @@ def _bring_left_back(lab: Lab) -> None:
         f"{' and '.join(sorted(report.answered_by))}"
     )
     _status(lab, "left")
+
+
+def _hand_over(lab: Lab) -> None:
+    operating.name_peers(lab)
+    _say(HANDOVER)
+    page, report = operating.hand_over(lab, "right", "left")
+    _say(_painted("faint", "\nright# failoverctl handover VI_1 --to left"))
+    _say(page.rstrip())
+    lab.wait_until_served_by("left")
+    _say(
+        f"\n{_routes(lab)}\n"
+        f"client: {report.sent} packets meanwhile, "
+        + _painted("bold", f"{report.lost} lost")
+        + f", the others answered by {' and '.join(sorted(report.answered_by))}"
+    )
 
 
 def _routes(lab: Lab) -> str:

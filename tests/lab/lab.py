@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from . import told, units, vrrp, waiting, wire
+from . import status_client, units, vrrp, waiting, wire
 from .client import Client
 from .node import Node, Settings
 from .profiles import (
@@ -46,8 +46,8 @@ class Lab:
     """Three nodes, upstream and client in one of the two profiles.
 
     `agent` is what follows keepalived on the nodes, `sources` how keepalived tells failoverd, `advert` advert_int in
-    seconds, `extra_config` text appended to every failoverd.toml. On entry left is MASTER, and its mastership has
-    reached upstream, unless `agent` is "none".
+    seconds, `track` whether keepalived watches the track files, `extra_config` text appended to every failoverd.toml.
+    On entry left is MASTER, and its mastership has reached upstream, unless `agent` is "none".
     """
 
     def __init__(
@@ -57,11 +57,17 @@ class Lab:
         agent: Agent = "failoverd",
         sources: Collection[Source] = ("fifo", "hook"),
         advert: float = 0.1,
+        track: bool = False,
         extra_config: str = "",
     ) -> None:
         self.profile = PROFILES[profile]
         self._settings = Settings(
-            profile=self.profile, agent=agent, sources=tuple(sources), advert=advert, extra_config=extra_config
+            profile=self.profile,
+            agent=agent,
+            sources=tuple(sources),
+            advert=advert,
+            track=track,
+            extra_config=extra_config,
         )
         self._closed = False
         self.run = new_run()
@@ -175,7 +181,7 @@ class Lab:
         """Wait until failoverd on `name` is in `phase`, and return its instance's status; `within` is seconds."""
         return self.wait_for(
             f"failoverd on {name} says {phase}",
-            lambda: told.instance(self.nodes[name]),
+            lambda: status_client.instance(self.nodes[name]),
             until=lambda instance: instance["phase"] == phase,
             within=within,
         )

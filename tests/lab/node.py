@@ -4,6 +4,7 @@ What is on its disk survives (configuration, /var/lib/failoverd); everything els
 included: a VIP that keepalived left behind is gone when the machine was.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -50,6 +51,8 @@ class Settings:
     sources: tuple[Source, ...]
     advert: float
     """advert_int in seconds."""
+    track: bool = False
+    """Whether keepalived is in FAULT when failoverd's track file says so."""
     extra_config: str = field(default="")
     """Appended to failoverd.toml."""
 
@@ -89,6 +92,7 @@ class Node:
                 agent=settings.agent,
                 sources=settings.sources,
                 advert=settings.advert,
+                track=settings.track,
             ),
             "etc/keepalived/notify-script": configs.notify_script(settings.profile),
             "etc/bird/bird.conf": configs.node_bird(self.name),
@@ -136,9 +140,9 @@ class Node:
         if self._launcher is not None:
             raise RuntimeError(f"{self.name} is on already")
         self._make_network()
-        cgroup = self._run.cgroup / self.name
-        cgroup.mkdir(exist_ok=True)
-        enter_cgroup = f'echo 0 >{cgroup}/cgroup.procs && exec unshare --cgroup "$@"'
+        self._cgroup.mkdir(exist_ok=True)
+        self._freeze(frozen=False)
+        enter_cgroup = f'echo 0 >{self._cgroup}/cgroup.procs && exec unshare --cgroup "$@"'
         init = [_INIT, self.name, self._directory, self._run.work / "journal", target, *_read_only()]
         unshare = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc"]
         argv = wire.in_netns(self._netns, [*unshare, "sh", "-c", enter_cgroup, "sh", *map(str, init)])
@@ -170,6 +174,26 @@ class Node:
                 raise RuntimeError(f"{self.name} did not boot within {_BOOT_SECONDS:g} s:\n{console[-4000:]}") from None
         children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text(encoding="ascii")
         self._systemd = int(children.split()[0])
+
+    def hang(self) -> float:
+        """Stop every process in the middle of whatever it does, and return when that was so; the kernel goes on.
+
+        It lasts until the node is killed and started again.
+        """
+        self._freeze(frozen=True)
+        wait_for(
+            f"{self.name} hangs",
+            lambda: "frozen 1" in (self._cgroup / "cgroup.events").read_text(encoding="ascii"),
+            within=_COMMAND_SECONDS,
+        )
+        return time.monotonic()
+
+    def _freeze(self, *, frozen: bool) -> None:
+        (self._cgroup / "cgroup.freeze").write_text(str(int(frozen)), encoding="ascii")
+
+    @property
+    def _cgroup(self) -> Path:
+        return self._run.cgroup / self.name
 
     def kill(self) -> int:
         """Cut the power: the cable is dead and every process gone, with no last word to anyone.
@@ -235,6 +259,10 @@ class Node:
         """Undo `unplug`."""
         wire.ip(*(f"link set {port} master {bridge}" for port, bridge in self._ports.items()), netns=self._fabric)
 
+    def lose_multicast(self) -> None:
+        """From now on no multicast reaches the node, and so no advert; ARP does."""
+        wire.ip(*(f"link set {port} type bridge_slave mcast_flood off" for port in self._ports), netns=self._fabric)
+
     def has_vip(self, address: str) -> bool:
         """Whether the node has `address` (without prefix length) on any interface; a dead node has nothing."""
         if not self.alive:
@@ -270,6 +298,13 @@ class Node:
         if self._systemd is None:
             raise RuntimeError(f"{self.name} is off")
         return Path(f"/proc/{self._systemd}/root{absolute}")
+
+    def has_file(self, absolute: str) -> bool:
+        """Whether there is such a file; a dead node has nothing. Any thread may ask."""
+        systemd = self._systemd
+        with contextlib.suppress(OSError):  # it is just dying
+            return systemd is not None and Path(f"/proc/{systemd}/root{absolute}").exists()
+        return False
 
     def systemctl(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run systemctl in the node."""

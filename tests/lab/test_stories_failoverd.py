@@ -2,7 +2,7 @@
 
 import pytest
 
-from . import told
+from . import status_client
 from .lab import Lab
 from .node import Node
 from .profiles import ACTIVE_METRIC, STANDBY_METRIC
@@ -39,7 +39,7 @@ def test_killed_in_the_middle_of_a_promotion_and_started_again_it_ends_promoted(
     hosting.wait_for_metrics({"right": ACTIVE_METRIC, "center": STANDBY_METRIC})
     hosting.wait_until_answered_by("right")
     hosting.wait_for_phase("right", "active")
-    assert [transition["outcome"] for transition in told.history(right)][:2] == ["active", "interrupted"]
+    assert [transition["outcome"] for transition in status_client.history(right)][:2] == ["active", "interrupted"]
 
 
 @_gated
@@ -59,7 +59,7 @@ def test_killed_in_the_middle_of_a_demotion_and_started_again_it_ends_demoted(ho
     assert not left.path("/run/gate.up").exists()
     hosting.wait_for_metrics({"left": STANDBY_METRIC, "right": ACTIVE_METRIC, "center": STANDBY_METRIC})
     hosting.wait_until_answered_by("right")
-    assert [transition["outcome"] for transition in told.history(left)][:2] == ["standby", "interrupted"]
+    assert [transition["outcome"] for transition in status_client.history(left)][:2] == ["standby", "interrupted"]
 
 
 def test_away_while_its_node_became_master_it_follows_when_it_is_started(hosting: Lab) -> None:

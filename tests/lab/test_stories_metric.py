@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import told
+from . import status_client
 from .client import Client
 from .lab import Lab
 from .profiles import HOST_NUMBER
@@ -34,7 +34,7 @@ def test_a_planned_move_loses_no_packet(routers: Lab) -> None:
     routers.left.systemctl("start", "keepalived.service")
     routers.wait_until_hears_master("left")
     assert routers.client.report(since).lost == 0
-    (step,) = told.history(routers.right)[0]["steps"]
+    (step,) = status_client.history(routers.right)[0]["steps"]
     assert (step["resource"], step["outcome"]) == ("ospf", "done")
     assert routers.upstream.ospf_neighbours() == {"left": "Full", "right": "Full"}
 

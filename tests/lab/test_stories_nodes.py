@@ -2,13 +2,13 @@
 
 import time
 
-from . import told
+from . import status_client
 from .lab import Lab
 from .profiles import ACTIVE_METRIC, NODES, STANDBY_METRIC
 
 
 def test_when_the_master_is_killed_the_next_node_serves(hosting: Lab) -> None:
-    before = told.history(hosting.right)
+    before = status_client.history(hosting.right)
     cut = hosting.left.kill()
     hosting.wait_for_metrics({"right": ACTIVE_METRIC, "center": STANDBY_METRIC})
     hosting.wait_until_served_by("right")
@@ -18,9 +18,9 @@ def test_when_the_master_is_killed_the_next_node_serves(hosting: Lab) -> None:
     gap = hosting.client.report(since=cut).longest_gap
     assert gap is not None
     assert (gap.before, gap.after) == ("left", "right")
-    assert told.phase(hosting.center) == "standby"
+    assert status_client.phase(hosting.center) == "standby"
     hosting.wait_for_phase("right", "active")
-    (transition, *earlier) = told.history(hosting.right)
+    (transition, *earlier) = status_client.history(hosting.right)
     assert earlier == before
     assert (transition["target"], transition["outcome"]) == ("active", "active")
     assert [(step["resource"], step["verb"], step["outcome"]) for step in transition["steps"]] == [
@@ -33,7 +33,7 @@ def test_a_node_that_comes_back_stays_standby_and_moves_nothing(hosting: Lab) ->
     hosting.wait_until_served_by("right")
     hosting.wait_until_answered_by("right")
     hosting.wait_for_phase("right", "active")
-    history = told.history(hosting.right)
+    history = status_client.history(hosting.right)
 
     back = time.monotonic_ns()
     hosting.left.start()
@@ -49,7 +49,7 @@ def test_a_node_that_comes_back_stays_standby_and_moves_nothing(hosting: Lab) ->
     hosting.wait_for_phase("left", "standby")
     hosting.wait_until_hears_master("left")
     assert hosting.vip_holders() == ["right"]
-    assert told.history(hosting.right) == history
+    assert status_client.history(hosting.right) == history
     report = hosting.client.report(since=back)
     assert (set(report.answered_by), report.lost) == ({"right"}, 0)
 
@@ -83,8 +83,8 @@ def test_a_handover_moves_the_routing_daemon_before_its_node_is_silent(router: L
     assert [router.nodes[name].unit_state("frr.service") for name in NODES] == ["inactive", "active", "inactive"]
     assert all(router.vip_holders(address) == ["right"] for address in router.profile.addresses)
     router.wait_for_phase("left", "standby")
-    (stopped, *_) = told.steps(router.left)[::-1]
-    (started, *_) = told.steps(router.right)[::-1]
+    (stopped, *_) = status_client.steps(router.left)[::-1]
+    (started, *_) = status_client.steps(router.right)[::-1]
     assert (stopped["verb"], started["verb"]) == ("deactivate", "activate")
 
 
@@ -105,4 +105,4 @@ def test_when_the_router_is_killed_the_next_one_routes(router: Lab) -> None:
         within=20,
     )
     router.wait_for_phase("left", "active")
-    assert told.phase(router.center) == "standby"
+    assert status_client.phase(router.center) == "standby"

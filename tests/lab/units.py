@@ -95,6 +95,9 @@ ExecReload=/bin/kill -HUP $MAINPID
 TimeoutStartSec=20
 KillMode=process
 Restart=no
+
+[Install]
+WantedBy={VRRP_TARGET}
 """
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from . import told
+from . import status_client
 from .lab import Lab
 from .profiles import NodeName
 from .waiting import wait_for
@@ -71,11 +71,11 @@ class Witness:
         self._prefix = lab.profile.prefixes[0]
         self._facts: list[Fact] = []
         self._metrics = lab.upstream.route_metrics(self._prefix)
-        self._known = max((transition["id"] for transition in told.transitions(lab.nodes[heir])), default=0)
+        self._known = max((transition["id"] for transition in status_client.transitions(lab.nodes[heir])), default=0)
         self.moments = Moments()
 
     def cut(self, at: int) -> None:
-        """The node was cut at this moment: from now on facts are told."""
+        """The node was cut at this moment: from now on facts are status_client."""
         self._see(at, self._dying, "killed: all its processes are gone, its link is cut")
         self.moments.cut = at
 
@@ -119,7 +119,7 @@ class Witness:
     def _look_at_history(self) -> None:
         if self.moments.told:
             return
-        for transition in told.transitions(self._lab.nodes[self._heir]):
+        for transition in status_client.transitions(self._lab.nodes[self._heir]):
             if transition["id"] > self._known and transition["ended"] is not None:
                 self._learn(transition)
 

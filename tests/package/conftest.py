@@ -1,5 +1,6 @@
 """The package, built once for all tests here, and a Debian of each release to install it in."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,22 @@ from . import chroot
 _HERE = Path(__file__).parent
 _NEIGHBOURS = ["keepalived", "bird2", "frr", "drbd-utils", "xen-utils-common", "ifupdown", "network-manager", "procps"]
 ROOT = _HERE.parents[1]
+#: The one instance of a machine that boots, which elects itself.
+KEEPALIVED_CONF = """
+global_defs {
+    script_user root
+    vrrp_version 3
+    vrrp_notify_fifo /run/failoverd/keepalived.fifo
+}
+vrrp_instance VI_1 {
+    interface eth0
+    virtual_router_id 51
+    advert_int 0.1
+    virtual_ipaddress {
+        192.0.2.1/32
+    }
+}
+"""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,12 +68,16 @@ class Package:
     def newer(self, work: Path) -> "Package":
         """The same as version 9.9.9, which its code says too."""
         subprocess.run(["dpkg-deb", "--raw-extract", self.deb, work], check=True, timeout=60)
-        for file, word in (
-            ("DEBIAN/control", "Version: {}\n"),
-            ("usr/lib/python3/dist-packages/failoverd/__init__.py", '__version__ = "{}"\n'),
+        for file, pattern, line in (
+            ("DEBIAN/control", r"^Version: .*$", "Version: 9.9.9"),
+            (
+                "usr/lib/python3/dist-packages/failoverd/__init__.py",
+                r'^__version__ = ".*"$',
+                '__version__ = "9.9.9"',
+            ),
         ):
             text = (work / file).read_text()
-            changed = text.replace(word.format(self.field("Version")), word.format("9.9.9"))
+            changed = re.sub(pattern, line, text, flags=re.MULTILINE)
             assert changed != text, file
             (work / file).write_text(changed)
         deb = work.parent / "failoverd_9.9.9_all.deb"

@@ -14,7 +14,7 @@ from tests.lab.waiting import wait_for
 
 from . import chroot
 from .chroot import Chroot
-from .conftest import ROOT, Package
+from .conftest import KEEPALIVED_CONF, ROOT, Package
 
 #: Every daemon that failoverd drives, and DRBD in both ways in which Debian starts it.
 ENABLED = (
@@ -53,21 +53,7 @@ iface eth1 inet manual
     up ip link set eth1 up
 """,
     "/etc/bird/bird.conf": "router id 192.0.2.11;\nprotocol device { }\n",
-    "/etc/keepalived/keepalived.conf": """
-global_defs {
-    script_user root
-    vrrp_version 3
-    vrrp_notify_fifo /run/failoverd/keepalived.fifo
-}
-vrrp_instance VI_1 {
-    interface eth0
-    virtual_router_id 51
-    advert_int 0.1
-    virtual_ipaddress {
-        192.0.2.1/32
-    }
-}
-""",
+    "/etc/keepalived/keepalived.conf": KEEPALIVED_CONF,
     "/etc/failoverd/failoverd.toml": """
 [instance.VI_1]
 vips = ["192.0.2.1/32"]
@@ -88,6 +74,14 @@ ExecStart=/bin/sleep infinity
 """,
     "/etc/systemd/system/bird.service.d/web.conf": "[Unit]\nAfter=web.service\n",
 }
+ALERT = """
+[alert]
+command = ["sh", "-c", 'cat "$CREDENTIALS_DIRECTORY/page-token" - >/run/page']
+[metrics]
+listen = "127.0.0.1:9705"
+file = "/var/lib/prometheus/node-exporter/failoverd.prom"
+"""
+SCRAPE = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9705/metrics').read().decode())"
 WITHIN = 60
 
 
@@ -131,6 +125,31 @@ def test_it_becomes_master_more_often_than_systemd_lets_its_unit_start(alone: Ch
         alone.run("systemctl", "start", "keepalived.service")
         wait_for_phase(alone, "active")
     assert state(alone, "web") == "active"
+
+
+def test_an_alert_has_its_credential_and_prometheus_its_figures_in_the_sandbox(alone: Chroot) -> None:
+    manual = (ROOT / "docs/man/failoverd.toml.5.scd").read_text()
+    (credential,) = re.findall(r"^```\n(\[Service\]\nLoadCredential=.*\n)```$", manual, re.MULTILINE)
+    for path, text in {
+        "/etc/systemd/system/failoverd.service.d/alert.conf": credential,
+        "/etc/credstore/page-token": "secret\n",
+        "/etc/failoverd/conf.d/alert.toml": ALERT,
+    }.items():
+        alone.path(path).parent.mkdir(exist_ok=True)
+        alone.path(path).write_text(text)
+    alone.run("mkdir", "-p", "/var/lib/prometheus/node-exporter")
+    # systemd does this on a machine, and not in a container; without it a credential stays invisible.
+    alone.run("mount", "--make-rshared", "/")
+    alone.run("systemctl", "daemon-reload")
+    alone.run("systemctl", "restart", "failoverd.service")
+    assert "accepted the test" in alone.run("failoverctl", "alert", "test")
+    assert alone.path("/run/page").read_text().startswith('secret\n{"version": 1, ')
+    assert "failoverd_build_info{" in alone.run("python3", "-c", SCRAPE)
+    file = alone.path("/var/lib/prometheus/node-exporter/failoverd.prom")
+    wait_for("the file is there", file.exists, within=WITHIN)
+    main = alone.run("systemctl", "show", "--property=MainPID", "--value", "failoverd.service").strip()
+    namespaces = {alone.run("readlink", f"/proc/{pid}/ns/mnt") for pid in ("1", main)}
+    assert len(namespaces) == 1, "a credential must not hide what a resource mounts"
 
 
 def test_drbd_is_taken_down_when_failoverd_has_ended(alone: Chroot) -> None:

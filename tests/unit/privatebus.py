@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.drivers import dbus
+from failoverd.ports import dbus
 
 _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">

@@ -8,7 +8,8 @@ guests on replicated disks. Root and QEMU are needed, no more; KVM is used where
   machine, `door.py` the way into it, `lab.py` some machines with their networks;
 - `service.py` is failoverd as the stories see it, in a machine;
 - `hypervisors.py` is three machines with Xen and DRBD, with an upstream and a client, `hypervisor.py` one of them;
-  `hosting.py` is how they are configured, `template.py` makes the machine that they begin as, `kept.py` is where that
-  is kept, and the three of them in the middle of their work; `site/` is what runs in them and in their guests, and
-  `evidence.py` judges what was heard of them outside.
+  `hosting.py` and `hearing.py` are how they are configured, with the ssh by which failoverctl asks the others;
+  `template.py` makes the machine that they begin as, `kept.py` is where that is kept, and the three of them in the
+  middle of their work;
+  `site/` is what runs in them and in their guests, and `consistency.py` judges what was heard of them outside.
 """

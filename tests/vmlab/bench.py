@@ -31,16 +31,7 @@ _SCRIPT = "/srv/bench"
 _MEMORY, _PEERS_MEMORY = 1664, 512
 _WAYS = ("failoverd", "one after the other", "side by side")
 
-_GUESTS = tuple(
-    Guest(
-        name=f"guest{number}",
-        minor=number,
-        disk=f"vd{chr(ord('b') + number)}",
-        number=101 + number,
-        nodes=dict.fromkeys((8, 9), ("left", "right")),
-    )
-    for number in range(max(_NUMBERS))
-)
+_GUESTS = hosting.numbered("guest", max(_NUMBERS))
 
 
 class _Bench:

@@ -36,6 +36,20 @@ class Guest:
     """Where it may run, with DRBD 8 and 9."""
 
 
+def numbered(name: str, count: int) -> tuple[Guest, ...]:
+    """As many guests, of that name and a number, on left and right."""
+    return tuple(
+        Guest(
+            name=f"{name}{minor}",
+            minor=minor,
+            disk=f"vd{chr(ord('b') + minor)}",
+            number=101 + minor,
+            nodes=dict.fromkeys((8, 9), ("left", "right")),
+        )
+        for minor in range(count)
+    )
+
+
 GUESTS = {
     guest.name: guest
     for guest in (
@@ -46,8 +60,18 @@ GUESTS = {
 
 
 def promote(guest: Guest, generation: int) -> str:
-    """drbdsetup's words that make its disk Primary: DRBD 8 knows minors, and 9 resources."""
-    return f"primary {guest.minor if generation == 8 else guest.name}"
+    """drbdsetup's words that make its disk Primary."""
+    return f"primary {_drbdsetup_name(guest, generation)}"
+
+
+def demote(guest: Guest, generation: int) -> str:
+    """drbdsetup's words that make its disk Secondary."""
+    return f"secondary {_drbdsetup_name(guest, generation)}"
+
+
+def _drbdsetup_name(guest: Guest, generation: int) -> str:
+    """DRBD 8 knows minors, and 9 resources."""
+    return str(guest.minor) if generation == 8 else guest.name
 
 
 def networks(node: str) -> dict[str, str]:
@@ -56,11 +80,22 @@ def networks(node: str) -> dict[str, str]:
     return {"service": f"{_PUBLIC.format(number)}/24", "replication": f"{_REPLICATION.format(number)}/24"}
 
 
+def address(node: str) -> str:
+    """The node's own address in the network of the VIP."""
+    return _PUBLIC.format(_NUMBER[node])
+
+
+def peers(node: str) -> tuple[str, ...]:
+    """The addresses of the other nodes, as in [peers]."""
+    return tuple(address(other) for other in NODES if other != node)
+
+
 def files(generation: int, guests: Collection[Guest] = tuple(GUESTS.values())) -> dict[str, str]:
     """Every file that is configured, by its path; `generation` of DRBD: 8 or 9."""
     found = {
         "/etc/keepalived/keepalived.conf": keepalived(),
         "/etc/bird/bird.conf": _BIRD,
+        "/root/.ssh/config": _SSH,
         "/etc/bird/failoverd.conf": f"define failover_metric = {STANDBY_METRIC};\n",
         "/etc/failoverd/failoverd.toml": failoverd(generation, guests),
         "/etc/drbd.d/global_common.conf": _DRBD_COMMON,
@@ -133,6 +168,13 @@ protocol bgp upstream {{
         }};
     }};
 }}
+"""
+
+# [peers] are asked by ssh, with the key that all machines let in. Emulated, a new connection takes seconds: one that is
+# there already is shared.
+_SSH = f"""Host {_PUBLIC.format("*")}
+    ControlPath /run/ssh-%h
+    StrictHostKeyChecking accept-new
 """
 
 # An emulated machine is silent for a second now and then.
@@ -213,16 +255,29 @@ on_crash = "destroy"
 """
 
 
-def failoverd(generation: int, guests: Collection[Guest] = tuple(GUESTS.values()), *, timeout: str = "90s") -> str:
-    """failoverd.toml; `timeout` is that of every activation but bird's."""
+def failoverd(
+    generation: int, guests: Collection[Guest] = tuple(GUESTS.values()), *, timeout: str = "90s", quorum: str = ""
+) -> str:
+    """failoverd.toml; `timeout` is that of every activation but bird's. `quorum`: the keys of that table."""
+    # A node that waits for a lease has data that was not replicated meanwhile.
     # Looks take an emulated Domain-0 long. What happens is told by events; these are for what makes none.
+    peers = "\n".join(f'{node} = "{address(node)}"' for node in NODES)
     text = f"""[node]
 check_interval = "2m"
+
+[peers]
+{peers}
 
 [instance.{INSTANCE}]
 vips = ["{VIP}/32"]
 interface = "{BRIDGE}"
-
+{
+        quorum
+        and f'''
+[quorum]
+{quorum}
+'''
+    }
 [instance.{INSTANCE}.resource.prefix]
 driver = "bird"
 symbol = "failover_metric"
@@ -236,6 +291,7 @@ standby = {STANDBY_METRIC}
 driver = "drbd"
 resource = "{guest.name}"
 reconnect_grace = 6
+{quorum and 'stale_after = "10m"'}
 nodes = [{nodes}]
 timeout = "{timeout}"
 stop_timeout = "20s"

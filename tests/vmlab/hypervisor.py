@@ -1,19 +1,28 @@
 """One of the three hypervisors, as the stories see it: asked at little cost, since it is emulated."""
 
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from failoverd.ctl import client
 from tests.lab.waiting import wait_for
 
-from . import hosting
+from . import consistency, hosting
 from .service import Service
 
 #: Seconds for what takes a moment on a real machine: three emulated ones share what there is.
 SOON = 240.0
 _POLL = 0.3
+
+_LISTENER = Path(__file__).with_name("listener.py")
+_RECORDS, _RECORDED_PORT = "/run/recorded", 4001
+
+HANDOVER = "handover.service"
 
 
 class Hypervisor(Service):
@@ -67,9 +76,42 @@ class Hypervisor(Service):
         self.machine.write("/etc/failoverd/failoverd.toml", text)
         self.machine.run(["systemctl", "kill", "--kill-who=main", "--signal=HUP", "failoverd.service"], within=SOON)
 
+    def reconcile(self) -> None:
+        """`failoverctl reconcile`, at no cost to the machine: a change that makes no event is seen now."""
+        self._ask("reconcile", instance=hosting.INSTANCE)
+
+    def handover(self, to: str) -> subprocess.CompletedProcess[str]:
+        """`failoverctl handover` as the unit HANDOVER, to which systemd can send what Ctrl-C sends."""
+        for peer in hosting.peers(self.name):
+            connect = 'ssh -O check "$0" 2>/dev/null || ssh -M -N -f "$0" >/dev/null 2>&1'
+            self.machine.run(["sh", "-c", connect, peer], within=SOON)
+        words = ["failoverctl", "handover", hosting.INSTANCE, "--to", to]
+        unit = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={HANDOVER}"]
+        return self.machine.run([*unit, *words], check=False, within=SOON)
+
     def configure_guest(self, guest: str, *words: str) -> None:
         """What its guest is told from its next start on (see site/guest-init)."""
         self.machine.write(f"/etc/xen/{guest}.cfg", hosting.domain(hosting.GUESTS[guest], *words))
+
+    def record(self) -> None:
+        """From now on it writes down here what runs here, as it tells outside: for a cut, which nothing crosses."""
+        listener = "/usr/local/lib/vmlab/listener.py"
+        self.machine.write(listener, _LISTENER.read_bytes())
+        for name, words in {
+            "listener": [listener, _RECORDS, str(_RECORDED_PORT)],
+            "sampler": ["/usr/local/lib/vmlab/sampler.py", "127.0.0.1", str(_RECORDED_PORT), hosting.VIP],
+        }.items():
+            argv = ["systemd-run", "--quiet", f"--unit=recorded-{name}", "python3", "-I", "-S", *words]
+            self.machine.run(argv, within=SOON)
+
+    def written_down(self) -> consistency.Evidence:
+        """What it has written down, in the time of this host."""
+        before = time.monotonic()
+        up = float(self.machine.read("/proc/uptime").split()[0])
+        behind = (before + time.monotonic()) / 2 - up
+        found = consistency.understand(self.machine.read(_RECORDS).splitlines(keepends=True))
+        shifted = [replace(each, began=each.began + behind, at=each.at + behind) for each in found.samples]
+        return consistency.Evidence([], shifted)
 
     @contextmanager
     def wrapped(self, tool: str, scripts: Mapping[str, str]) -> Iterator[None]:

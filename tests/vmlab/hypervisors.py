@@ -20,7 +20,7 @@ from tests.lab.profiles import ACTIVE_METRIC, HOSTING, STANDBY_METRIC, UPSTREAM_
 from tests.lab.upstream import Upstream
 from tests.lab.waiting import wait_for
 
-from . import evidence, hosting, kept, template
+from . import consistency, hosting, kept, template
 from .hosting import NODES
 from .hypervisor import SOON, Hypervisor, moment
 from .lab import VmLab
@@ -95,9 +95,9 @@ class Hypervisors:
         for node in chosen:
             wait_for(f"{node.name}: failoverd answers", node.status, within=BOOT_SECONDS, poll=node.poll)
 
-    def heard(self, since: float = 0.0) -> evidence.Evidence:
+    def heard(self, since: float = 0.0) -> consistency.Evidence:
         """What was heard outside after `since` (seconds on CLOCK_MONOTONIC)."""
-        return evidence.read(self.records, since)
+        return consistency.read(self.records, since)
 
     def wait(self, what: str, seen: Callable[[], object], within: float = SOON) -> None:
         """Wait until `seen` returns something true."""
@@ -152,8 +152,8 @@ class Hypervisors:
         sample = self._now().get(node)
         return sample.devices if sample is not None else {}
 
-    def _now(self) -> dict[str, evidence.Sample]:
-        heard = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES)
+    def _now(self) -> dict[str, consistency.Sample]:
+        heard = consistency.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES)
         on = [name for name, node in self.nodes.items() if node.machine.alive]
         return {name: sample for name in on if (sample := heard.last(name)) is not None}
 
@@ -218,8 +218,7 @@ class Hypervisors:
         (master,) = self.vips()
         self.wait_for_master(master)
         if master == "center":  # it was the first to boot
-            self.hand_over(self.nodes[master], self.nodes["left"])
-            master = "left"
+            master = self.hand_over(self.nodes[master], self.nodes["left"], self.nodes["right"])
         heir = "right" if master == "left" else "left"
         self._keep(master)
         self.hand_over(self.nodes[master], self.nodes[heir])
@@ -250,11 +249,14 @@ class Hypervisors:
         self.wait_for_metrics({name: ACTIVE_METRIC if name == master else STANDBY_METRIC for name in NODES})
         self.wait("all guests tell numbers", self.guests_tell)
 
-    def follow(self, guests: Collection[hosting.Guest]) -> None:
-        """Have these guests follow the VIP, and no others; the MASTER can carry none of those."""
+    def follow(self, guests: Collection[hosting.Guest], text: str = "") -> None:
+        """Have these guests follow the VIP, and no others; the MASTER can carry none of those.
+
+        `text`: failoverd.toml, if it is not as usual.
+        """
         self.guests = guests
         for node in self.nodes.values():
-            node.reconfigure(hosting.failoverd(self.generation, guests))
+            node.reconfigure(text or hosting.failoverd(self.generation, guests))
         wait_for(
             "all nodes have these guests",
             lambda: {name: hosting.GUESTS.keys() & node.instance()["resources"] for name, node in self.nodes.items()},
@@ -262,6 +264,55 @@ class Hypervisors:
             within=SOON,
             poll=1.0,
         )
+
+    def ask_a_witness(self, master: str, timeout: str, /, **keys: str) -> None:
+        """Have all nodes need a lease of an etcd that the client has, and `master` hold it.
+
+        `timeout`: that of an activation; `keys`: those of [quorum], as TOML.
+        """
+        run = self._lab.run
+        url = f"http://{hosting.CLIENT}:2379"
+        argv = ["etcd", "--name", "witness", "--data-dir", str(run.work / "etcd"), "--log-level", "error"]
+        argv += ["--listen-client-urls", url, "--advertise-client-urls", url]
+        argv += [
+            "--listen-peer-urls",
+            "http://127.0.0.1:2380",
+            "--initial-advertise-peer-urls",
+            "http://127.0.0.1:2380",
+        ]
+        argv += ["--initial-cluster", "witness=http://127.0.0.1:2380"]
+        etcd = subprocess.Popen(
+            run.in_cgroup(wire.in_netns(run.netns("client"), argv)), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        self._stack.callback(etcd.wait)
+        self._stack.callback(etcd.kill)
+        ready = ["python3", "-c", f"import socket; socket.create_connection(('{hosting.CLIENT}', 2379), 5)"]
+        argv = wire.in_netns(run.netns("client"), ready)
+        self.wait("etcd answers", lambda: subprocess.run(argv, check=False, capture_output=True).returncode == 0)
+        keys = {"witnesses": f'["etcd://{hosting.CLIENT}:2379"]', **keys}
+        quorum = "\n".join(f"{key} = {value}" for key, value in keys.items())
+        for node in self.nodes.values():
+            node.reconfigure(hosting.failoverd(self.generation, self.guests, timeout=timeout, quorum=quorum))
+        wait_for(
+            f"{master} holds the lease",
+            lambda: {name for name, node in self.nodes.items() if node.instance()["standing"] == "present"},
+            until=lambda seen: seen == {master},
+            within=SOON,
+            poll=1.0,
+        )
+        self.wait_until_well(master)
+
+    def cut(self, name: str) -> float:
+        """Cut a node off from all others, and return the moment (seconds on CLOCK_MONOTONIC)."""
+        at = time.monotonic()
+        for network in hosting.networks(name):
+            self.nodes[name].machine.unplug(network)
+        return at
+
+    def heal(self, name: str) -> None:
+        """Undo `cut`."""
+        for network in hosting.networks(name):
+            self.nodes[name].machine.plug(network)
 
     def lift_quorum(self, guest: str) -> None:
         """Let DRBD 9 go on with the guest's disk on one node of three, as 8 does on one of two."""
@@ -271,13 +322,21 @@ class Hypervisors:
                 node.machine.write(f"/etc/drbd.d/{guest}.res", resource)
                 node.machine.run(["drbdadm", "adjust", guest], within=SOON)
 
-    def hand_over(self, here: Hypervisor, there: Hypervisor) -> None:
-        """By hand, from the MASTER to its heir, until all is well again."""
+    def hand_over(self, here: Hypervisor, *heirs: Hypervisor) -> str:
+        """By hand, from the MASTER to the heir that keepalived elects, until all is well again; returns its name."""
         here.stop_keepalived()
-        self.wait_for_master(there.name)
+        (heir,) = wait_for(
+            "an heir has the VIP",
+            self.vips,
+            until=lambda seen: seen in [[heir.name] for heir in heirs],
+            within=SOON,
+            poll=_POLL,
+        )
+        self.wait_for_master(heir)
         here.wait_for_phase("standby")
         here.start_keepalived()
         self.wait_until_replicated()
+        return heir
 
     def _carried(self, node: str) -> set[str]:
         """The guests that the node may have."""
@@ -285,7 +344,7 @@ class Hypervisors:
 
     def guests_tell(self) -> bool:
         """Whether each guest that runs has told a number within the last seconds."""
-        told = evidence.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES).told
+        told = consistency.read(self.records, time.monotonic() - _RECENT_SECONDS, _RECENT_BYTES).told
         guests = {guest for guests in self.domains().values() for guest in guests}
         return guests <= {each.guest for each in told if each.kind == "ack"}
 
@@ -300,5 +359,6 @@ def _hardware(name: str, like: Path) -> Hardware:
         disks=template.disks(hosting.GUESTS.values()),
         xen=True,
         memory=_MEMORY,
+        watchdog=True,
         like=like,
     )

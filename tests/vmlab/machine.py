@@ -58,6 +58,8 @@ class Hardware:
     disks: dict[str, int] = field(default_factory=dict)
     """Empty disks by name, with their size in MiB: vdb, vdc and so on."""
     xen: bool = False
+    watchdog: bool = False
+    """A watchdog device, as a board has it: its driver is i6300esb."""
     like: Path | None = None
     """Where a machine was kept: the disks begin as that one's."""
 
@@ -125,6 +127,8 @@ class Machine:
         argv += ["-display", "none", "-m", str(hardware.memory), "-smp", str(hardware.processors)]
         argv += self._image.boot(" ".join(words), xen=hardware.xen)
         argv += qemu.drives(self.directory / _SYSTEM, [self.directory / name for name in hardware.disks])
+        if hardware.watchdog:
+            argv += ["-device", "i6300esb", "-action", "watchdog=reset"]
         argv += ["-device", "virtio-rng-pci", *qemu.clock(time.time() - self._behind), *more]
         argv += ["-qmp", f"unix:{self.directory / _MONITOR},server=on,wait=off"]
         argv += ["-chardev", f"file,id=console,append=on,path={self._console}", "-serial", "chardev:console"]
@@ -166,10 +170,18 @@ class Machine:
         """`systemctl reboot`, and wait until it has booted again."""
         before = self.boot_id()
         self.run(["systemctl", "reboot"], check=False)
+        self.wait_until_rebooted(before)
+
+    def wait_until_rebooted(self, before: str) -> None:
+        """Wait until it is down, and has booted again. `before`: its boot until then."""
         wait_for(f"{self.name} is down", lambda: not self._door.open, within=BOOT_SECONDS, poll=_POLL_SECONDS)
         self.wait_until_booted()
         if self.boot_id() == before:
             raise RuntimeError(f"{self.name} did not reboot:\n{self.console()}")
+
+    def monitor(self) -> Monitor:
+        """Its monitor, for one at a time."""
+        return Monitor(self.directory / _MONITOR)
 
     def shut_down(self) -> None:
         """`systemctl poweroff`, and wait until it is off."""
@@ -190,14 +202,14 @@ class Machine:
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does; nothing in it sees that. The way in is closed."""
         self._door.shut()
-        with Monitor(self.directory / _MONITOR) as monitor:
+        with self.monitor() as monitor:
             monitor.ask("stop")
 
     def keep(self, directory: Path) -> None:
         """Make `directory`, in which all is that a machine needs that begins like this one, which is off or frozen."""
         directory.mkdir(parents=True)
         if self.alive:
-            with Monitor(self.directory / _MONITOR) as monitor:
+            with self.monitor() as monitor:
                 monitor.save(directory / _MEMORY)
         for name in (_SYSTEM, *self._hardware.disks):
             shutil.copyfile(self.directory / name, directory / name)
@@ -208,12 +220,12 @@ class Machine:
         memory = self._hardware.like / _MEMORY
         self._behind = time.time() - memory.stat().st_mtime
         self.start("-incoming", f"exec:cat {memory}", "-S")
-        with Monitor(self.directory / _MONITOR) as monitor:
+        with self.monitor() as monitor:
             monitor.wait_until_loaded()
 
     def thaw(self) -> None:
         """Let it go on."""
-        with Monitor(self.directory / _MONITOR) as monitor:
+        with self.monitor() as monitor:
             monitor.ask("cont")
 
     # Cables

@@ -49,6 +49,16 @@ class Monitor:
                 return dict(said["return"])
         raise RuntimeError(f"QEMU ended at {command}")
 
+    def wait_for_event(self, name: str, within: float) -> float:
+        """Wait for an event, and return when it was, in seconds since the epoch. TimeoutError: it did not come."""
+        self._endpoint.settimeout(within)
+        for line in self._lines:
+            said = json.loads(line)
+            if said.get("event") == name:
+                at = said["timestamp"]
+                return float(at["seconds"]) + float(at["microseconds"]) / 1e6
+        raise RuntimeError(f"QEMU ended before {name}")
+
     def save(self, memory: Path) -> None:
         """Write the memory of the machine, which has been stopped, into a file, and leave it stopped."""
         self.ask("migrate-set-parameters", **{"max-bandwidth": 1 << 40})

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from failoverd.core.spec import FORCED_STOP_S
 from tests.lab.waiting import wait_for
 
 from .machine import Machine
@@ -19,6 +20,9 @@ UNIT = "failoverd.service"
 
 #: Seconds for what takes a moment on a real machine: this one may be emulated, on a busy host.
 SOON = 90.0
+
+#: Seconds that an activation may take, and a stop before it is forced, where a watchdog waits for that.
+_BEGUN, _STOP = 20.0, 2.0
 
 _STORY = Path(__file__).with_name("story")
 
@@ -126,6 +130,26 @@ class Service:
         self.machine.write("/etc/failoverd/failoverd.toml", _FAILOVERD)
         self.machine.run(["systemctl", "restart", UNIT], within=SOON)
 
+    def watch(self, witness: str, **times: float) -> float:
+        """Configure a witness and the watchdog device, with a guest whose stop hangs. Undo it by `unwatch`.
+
+        Returns the seconds after the loss of the witness by which the machine has been reset.
+        """
+        self.machine.write("/srv/story/guest.stop-seconds", "100000\n")
+        lines = "".join(f"{key} = {value}\n" for key, value in times.items())
+        table = f'[quorum]\nwitnesses = ["{witness}"]\nwatchdog = "/dev/watchdog"\n{lines}'
+        text = re.sub("(?m)^(driver = .*)$", f"\\1\ntimeout = {_BEGUN}\nstop_timeout = {_STOP}", _FAILOVERD)
+        self.machine.write("/etc/failoverd/failoverd.toml", f"{text}\n{table}")
+        self.machine.run(["systemctl", "reload", UNIT], within=SOON)
+        stops = 2 * (_STOP + FORCED_STOP_S)  # the guest, then the route
+        return times["isolation_timeout"] + _BEGUN + stops + times["watchdog_timeout"]
+
+    def unwatch(self) -> None:
+        """The configuration as `install` left it."""
+        self.machine.write("/srv/story/guest.stop-seconds", "3\n")
+        self.machine.write("/etc/failoverd/failoverd.toml", _FAILOVERD)
+        self.machine.run(["systemctl", "reload", UNIT], within=SOON)
+
     def put(self, deb: Path) -> str:
         """Copy a package into the machine, and return where it is."""
         self.machine.write(f"/srv/story/{deb.name}", deb.read_bytes())
@@ -136,6 +160,11 @@ class Service:
     def status(self) -> dict[str, Any]:
         """`failoverctl status --json`."""
         return dict(json.loads(self.machine.run(["failoverctl", "status", "--json"]).stdout))
+
+    def doctor(self, about: str) -> list[dict[str, Any]]:
+        """The findings of `failoverctl doctor --json` about `about`."""
+        said = self.machine.run(["failoverctl", "doctor", "--json"], check=False, within=SOON).stdout
+        return [each for each in json.loads(said)["findings"] if each["about"] == about]
 
     def instance(self) -> dict[str, Any]:
         """What `status` says of the instance VI_1."""

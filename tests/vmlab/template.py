@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from . import hosting, kept
+from . import hosting, kept, qemu
 from .hosting import Guest
 from .lab import VmLab
 from .machine import Hardware, Machine
@@ -94,6 +94,7 @@ def configure(machine: Machine, guests: Collection[Guest]) -> int:
     for name in ("sampler.py", "xen-block", "xen-vif"):
         files[f"/usr/local/lib/vmlab/{name}"] = (_SITE / name).read_bytes(), 0o755
     files["/srv/guest/init"] = (_SITE / "guest-init").read_bytes(), 0o755
+    files["/root/.ssh/id_ed25519"] = qemu.image().key.read_bytes(), 0o600
     files["/srv/failoverd.deb"] = deb.read_bytes(), 0o644
     # Nothing is started by its installation: this machine is configured, and that is all.
     files["/usr/sbin/policy-rc.d"] = b"#!/bin/sh\nexit 101\n", 0o755

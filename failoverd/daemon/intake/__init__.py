@@ -1,9 +1,11 @@
-"""All that keepalived says, from the notify socket, its FIFO and the spool, as changes in the right order.
+"""Receive keepalived's events from the notify socket, the FIFO and the spool, and deliver changes in order.
 
-Everything happens on the event loop, in turns: what has come in is judged, the newest states are recorded, hooks
-get their acknowledgement, and then the service hears, for each instance that it follows, the last change of the
-turn, so that a burst of events is one change. The FIFO is always emptied before a hook is judged (`core.ordering`
-says why). Nothing that comes in from outside raises, and nothing here waits.
+keepalived reports a change twice, by hook and by FIFO, and hooks arrive in any order; the core must get each change
+once. The intake works on the event loop, in turns. A turn classifies all events that have arrived, records the newest
+states, acknowledges the hooks, and delivers at most one change for each followed instance, so that a burst of events is
+one change. A turn empties the FIFO before it classifies a hook; `core.ordering` explains the reason.
+
+No input may raise an exception here, and nothing here waits.
 """
 
 from __future__ import annotations
@@ -13,61 +15,69 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from failoverd import processes
 from failoverd.core.ordering import Verdict
-from failoverd.daemon.access import Peer, peer
-from failoverd.daemon.intake.errors import Complaints, IntakeError
+from failoverd.core.words import VrrpState
+from failoverd.daemon.access import peer
+from failoverd.daemon.intake.classify import MASTER_RX_LOWER_PRI, SOURCES, Change, Classifier, ReportedEvent
+from failoverd.daemon.intake.errors import IntakeError, Rejections
 from failoverd.daemon.intake.fifo import Fifo
-from failoverd.daemon.intake.judge import REASSERT, Change, Judge, Told
-from failoverd.daemon.intake.lastevents import LastEvents
+from failoverd.daemon.intake.last_events import LastEvents
 from failoverd.daemon.intake.lookout import Lookout
 from failoverd.daemon.intake.notify import NotifySocket
 from failoverd.daemon.intake.readers import Readers
 from failoverd.daemon.intake.spool import Spools
 from failoverd.daemon.intake.strangers import Strangers
-from failoverd.daemon.intake.wire import Handed, Said, of_lvs, parse_fifo, parse_hook
-from failoverd.daemon.restraint import Restraint
+from failoverd.daemon.intake.wire import HookReport, Report, of_lvs, parse_fifo, parse_hook
+from failoverd.daemon.rate_limit import RateLimit
+from failoverd.osutil import processes
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from failoverd.core.words import VrrpState
     from failoverd.records import Records
 
-__all__ = ["Change", "Intake", "IntakeError", "Told"]
+__all__ = ["Change", "Intake", "IntakeError", "ReportedEvent"]
 
-#: Looks at the FIFO after which a turn ends though the FIFO is not empty: one full pipe.
-LOOKS = 16
+#: Reads of the FIFO after which a turn classifies its events although the FIFO is not empty: one full pipe.
+MAX_FIFO_READS_PER_TURN = 16
 
-#: Spooled files read in one turn.
-FILES = 256
+#: Spooled events that one turn reads from each directory.
+MAX_SPOOLED_FILES_PER_TURN = 256
 
-#: Seconds between two looks at an instance that two nodes are MASTER of, as long as keepalived says so.
-REASSERTIONS = 1.0
+#: Seconds between two checks of an instance while keepalived reports another MASTER of it.
+REASSERT_INTERVAL_S = 1.0
 
 
-class _Settle(Protocol):
+class _Finish(Protocol):
     def __call__(self, *, recorded: bool) -> None: ...
 
 
 class _Pending(NamedTuple):
-    """A hook's event that is not judged yet. `settle` is owed to it, with whether it was recorded."""
+    """A hook's report that is not classified yet. `finish` must be called once: whether the report was recorded."""
 
-    handed: Handed
+    hook: HookReport
     source: str
-    settle: _Settle
+    finish: _Finish
 
 
 class Intake:
-    """The room where events come in. Made and used on the running loop.
+    """Joins the sources of events, their order, and their record. Made and used on the running loop.
 
-    `deliver` gets the changes of a turn, at most one for each followed instance; `record` gets every event of a turn;
-    `heard` is told of each hook that is there, its instance and pid, before its event is judged; `judging` is called
-    when something was read and before it is judged, `disturbed` when something was removed from the runtime directory.
-    None is called from within `start`. `admits`: whose hooks are heard; `keepaliveds`: which pids are keepalived's.
-    `listener` is systemd's notify socket, `held` the descriptor of its FIFO; None where there is none.
+    Callbacks, none of which is called from within `start`:
+
+    * `deliver` gets the changes of a turn, at most one for each followed instance;
+    * `record` gets every event of a turn;
+    * `hook_connected` gets the instance and the pid of each connected hook, before its event is classified;
+    * `classifying` is called after events were read and before they are classified;
+    * `removed` is called after a file was removed from the runtime directory.
+
+    `lives`: whether a keepalived that may have reported an instance at a time, in ticks since boot, still runs; the
+    time is None for an event from before `start`. `admits`: whether a user (uid) may report. `keepaliveds`: the pids
+    of keepalived. `followed`: the instances whose changes are delivered. `listener`: the notify socket that systemd
+    passed; `held`: the descriptor of the FIFO that systemd kept open; None without systemd. `overflows`: how often the
+    FIFO was full, so that keepalived may have dropped events.
     """
 
     def __init__(
@@ -76,12 +86,13 @@ class Intake:
         records: Records,
         *,
         deliver: Callable[[list[Change]], None],
-        record: Callable[[list[Told]], None] = lambda _told: None,
-        heard: Callable[[str, int], None] = lambda _name, _pid: None,
-        judging: Callable[[], None] = lambda: None,
-        disturbed: Callable[[], None] = lambda: None,
+        record: Callable[[list[ReportedEvent]], None] = lambda _events: None,
+        hook_connected: Callable[[str, int], None] = lambda _name, _pid: None,
+        classifying: Callable[[], None] = lambda: None,
+        removed: Callable[[], None] = lambda: None,
+        lives: Callable[[str, int | None], bool] = lambda _name, _at: True,
         keepaliveds: Callable[[], Collection[int]] = tuple,
-        admits: Callable[[Peer], bool] = lambda _peer: True,
+        admits: Callable[[int], bool] = lambda _uid: True,
         followed: frozenset[str] = frozenset(),
         listener: socket.socket | None = None,
         held: int | None = None,
@@ -89,96 +100,121 @@ class Intake:
         self._dir = runtime_dir
         self._deliver = deliver
         self._record = record
-        self._heard = heard
-        self._judging = judging
+        self._hook_connected = hook_connected
+        self._classifying = classifying
         self._loop = asyncio.get_running_loop()
-        self._judge = Judge(records.boot, followed)
-        self._complaints = Complaints(time.monotonic)
-        self._reassertions = Restraint(REASSERTIONS, self._hear_last)
-        self._last = LastEvents(records, self._complaints)
+        self._boot = records.boot
+        self._classifier = Classifier(records.boot, followed, lives)
+        self._rejections = Rejections(time.monotonic)
+        self.overflows = 0
+        self._reassertions = RateLimit(REASSERT_INTERVAL_S, self._classify_last, self._count_dropped)
+        self._last = LastEvents(records, self._rejections)
         fifo = runtime_dir / "keepalived.fifo"
         self._held = held
-        self._readers = Readers(fifo, self._complaints, keepaliveds)
-        self._spools = Spools(runtime_dir, self._complaints)
+        self._readers = Readers(fifo, self._rejections, keepaliveds)
+        self._spools = Spools(runtime_dir, admits, self._rejections)
         self._lookout = Lookout(
             runtime_dir,
             self._spools,
             self._readers,
-            disturbed=disturbed,
+            removed=removed,
             restore=self._restore,
-            happened=self._look_into_spools,
+            happened=self._take_spooled,
         )
-        self._fifo = Fifo(fifo, self._complaints, readable=self._turn, opened=self._lookout.watch_fifo)
-        self._strangers = Strangers(self._complaints)
+        self._fifo = Fifo(fifo, self._rejections, readable=self._turn, opened=self._lookout.watch_fifo)
+        self._strangers = Strangers(self._rejections)
         self._notify = NotifySocket(
             runtime_dir / "notify.sock",
             listener=listener,
             received=self._received,
             admits=admits,
-            strange=lambda who, line: self._strangers.turn_away(who, line, self.followed),
-            complaints=self._complaints,
+            strange=lambda who, line: self._strangers.reject_user(who, line, self.followed),
+            rejections=self._rejections,
         )
         self._open = False
-        self._looks = 0
+        self._fifo_reads = 0
         self._lost = False
+        self._kept = True
         self._next_turn: asyncio.Handle | None = None
         self._pending: list[_Pending] = []
 
     @property
     def followed(self) -> frozenset[str]:
-        """The instances whose changes are delivered. May be set at any time; ask `last` for those that are new."""
-        return self._judge.followed
+        """The instances whose changes are delivered. May be set at any time; `last` has the state of a new one."""
+        return self._classifier.followed
 
     @followed.setter
     def followed(self, names: frozenset[str]) -> None:
-        self._judge.followed = names
+        self._classifier.followed = names
 
     @property
     def counters(self) -> dict[str, int]:
-        """How many events were accepted, duplicate, stale, ignored, and rejected (not events at all)."""
-        counts = {verdict.value: count for verdict, count in self._judge.counts.items()}
-        return {**counts, "rejected": self._complaints.rejected}
+        """The number of events that were accepted, duplicate, stale, ignored and rejected (glossary, *event*)."""
+        counts = self._classifier.counts
+        totals = {verdict.value: sum(counts[source, verdict] for source in SOURCES) for verdict in Verdict}
+        return {**totals, "rejected": self._rejections.rejected}
+
+    @property
+    def counters_by_source(self) -> dict[tuple[str, str], int]:
+        """The same without the rejected ones, by source and verdict."""
+        counts = self._classifier.counts
+        return {(source, verdict.value): counts[source, verdict] for source in SOURCES for verdict in Verdict}
 
     def last(self, name: str) -> VrrpState | None:
-        """The newest state that keepalived told of `name` in this boot, also to an earlier daemon; None: nothing."""
-        newest = self._judge.ordering.newest(name)
+        """The newest state that keepalived reported of `name` in this boot, also to an earlier daemon.
+
+        None: keepalived reported none, or it was discarded.
+        """
+        newest = self._classifier.ordering.newest(name)
         return newest.state if newest else None
 
-    def voided(self, name: str) -> bool:
-        """Whether it was recorded, in this boot, that no word of keepalived binds."""
-        newest = self._judge.ordering.newest(name)
+    def discarded(self, name: str) -> bool:
+        """Whether keepalived's last state of `name` was discarded in this boot, and it has reported no new one."""
+        newest = self._classifier.ordering.newest(name)
         return newest is not None and newest.state is None
 
-    def void(self, name: str) -> None:
-        """Record that no word of keepalived binds until its next one."""
-        ordering = self._judge.ordering
+    def discard(self, name: str) -> None:
+        """Discard keepalived's last state of `name`, also for the next daemon, until keepalived reports a new one."""
+        ordering = self._classifier.ordering
         if ordering.void(name) and (newest := ordering.newest(name)):
             self._last.write([newest])
 
     def died(self, name: str, since: int) -> None:
-        """The keepalived that spoke for `name` has died: that it was MASTER does not bind the next one.
+        """Discard the MASTER state of `name`, because the keepalived that reported it has exited.
 
-        `since`: when that one was started, at the earliest, in ticks since boot.
+        `since`: the earliest start of the next keepalived, in ticks since boot.
         """
-        ordering = self._judge.ordering
+        ordering = self._classifier.ordering
         ordering.died(name, since)
         if newest := ordering.newest(name):
             self._last.write([newest])
 
-    def void_strangers(self) -> None:
-        """Forget who was MASTER of what nobody follows: who told it may have died."""
-        for name in self._judge.ordering.masters():
-            if name not in self.followed:
-                self.void(name)
+    def master_since(self, name: str) -> int | None:
+        """The latest time, in ticks since boot, at which `name` was reported as MASTER; None: it is not MASTER."""
+        newest = self._classifier.ordering.newest(name)
+        if newest is None or newest.state is not VrrpState.MASTER:
+            return None
+        return max(newest.hook[0] if newest.hook else 0, newest.fifo or 0)
 
-    def look(self) -> None:
-        """Record what could not be recorded; the hooks that were not acknowledged for that have spooled it."""
-        self._readers.look_again()
-        if not self._last.recorded and self._last.write(()):
+    def discard_unfollowed(self) -> None:
+        """Discard the MASTER states of instances that failoverd does not follow: their keepalived may have exited."""
+        for name in self._classifier.ordering.masters():
+            if name not in self.followed:
+                self.discard(name)
+
+    def check(self) -> None:
+        """Retry what failed: the record of the newest states, the FIFO, the spools, and foreign readers of the FIFO.
+
+        Hooks that were not acknowledged because the record failed have spooled their events: the spools are read again.
+        """
+        self._readers.check_again()
+        self._restore()
+        recorded = not self._last.recorded and self._last.write(())
+        if recorded or not self._spools.intact():
             self._lookout.rescan()
 
     def start(self) -> None:
-        """Open everything and take up what is left of an earlier daemon. IntakeError when it cannot be done."""
+        """Open all sources, and restore the states that an earlier daemon recorded. IntakeError: a source fails."""
         self._open = True
         try:
             self._open_all()
@@ -188,7 +224,7 @@ class Intake:
         self._loop.call_soon(self._lookout.rescan)
 
     def close(self) -> None:
-        """Let go of everything. Hooks that were not judged yet are not acknowledged, so they spool what they have."""
+        """Close all sources. Hooks that were not classified yet get no acknowledgement, so they spool their events."""
         self._open = False
         self._notify.close()
         self._strangers.close()
@@ -200,52 +236,59 @@ class Intake:
         self._lookout.close()
         pending, self._pending = self._pending, []
         for each in pending:
-            each.settle(recorded=False)
+            each.finish(recorded=False)
         self._spools.close()
-        self._last.write(self._judge.end().newest)
+        self._last.write(self._classifier.end().newest)
 
     def _open_all(self) -> None:
         try:
             self._dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
-            raise IntakeError(self._dir, f"cannot be the runtime directory: {error.strerror}") from error
+            raise IntakeError(self._dir, f"cannot create the runtime directory: {error.strerror}") from error
         for newest in self._last.restore():
-            self._judge.ordering.restore(newest)
+            self._classifier.ordering.restore(newest)
         self._spools.open()
         self._lookout.open()
         held, self._held = self._held, None
         self._fifo.open(held)
         self._notify.open()
 
-    # What wakes it up.
+    # Sources.
 
     def _received(self, lines: list[tuple[bytes, socket.socket]]) -> None:
         for line, connection in lines:
-            handed = parse_hook(line)
-            if handed:
-                self._heard(handed.said.name, peer(connection).pid)
-                self._pending.append(_Pending(handed, "hook", partial(self._notify.finish, connection)))
-            elif self._strangers.wrong_words(line):
+            hook = self._parse_hook(line)
+            if hook:
+                self._hook_connected(hook.report.name, peer(connection).pid)
+                self._pending.append(_Pending(hook, "hook", partial(self._notify.finish, connection)))
+            elif self._strangers.reject_arguments(line):
                 self._notify.finish(connection, recorded=True)
             else:
-                self._complaints.reject("not an event on the notify socket", line=line[:80])
+                self._rejections.reject("rejected a malformed event on the notify socket", line=line[:80])
                 connection.close()
         self._turn()
 
-    def _look_into_spools(self) -> None:
+    def _take_spooled(self) -> None:
         if not self._open:
             return
-        for spool, name, line in self._spools.take(FILES):
-            handed = parse_hook(line)
-            if handed:
-                self._pending.append(_Pending(handed, "spool", partial(spool.finish, name)))
-            elif self._strangers.wrong_words(line):
+        for spool, name, line in self._spools.take(MAX_SPOOLED_FILES_PER_TURN):
+            hook = self._parse_hook(line)
+            if hook:
+                self._pending.append(_Pending(hook, "spool", partial(spool.finish, name)))
+            elif self._strangers.reject_arguments(line):
                 spool.finish(name, recorded=True)
             else:
                 spool.reject(name)
         self._turn()
         if self._spools.waiting():
-            self._loop.call_soon(self._look_into_spools)
+            self._loop.call_soon(self._take_spooled)
+
+    def _parse_hook(self, line: bytes) -> HookReport | None:
+        """The hook's report in `line`; None when the line is malformed, or its fork time lies in the future."""
+        hook = parse_hook(line)
+        if hook and hook.boot == self._boot and hook.ticks > processes.now():
+            return None
+        return hook
 
     def _restore(self) -> None:
         self._fifo.restore()
@@ -253,58 +296,62 @@ class Intake:
     # One turn.
 
     def _turn(self) -> None:
-        self._looks += 1
+        self._fifo_reads += 1
         if self._next_turn:
             self._next_turn.cancel()
             self._next_turn = None
-        if not self._empty_fifo() and self._looks < LOOKS:
-            # Others on the loop have their say first. Readability will not do: the pipe may be empty by now.
+        if not self._empty_fifo() and self._fifo_reads < MAX_FIFO_READS_PER_TURN:
+            # Other callbacks of the loop run first. `add_reader` does not suffice: the pipe may be empty by now.
             self._next_turn = self._loop.call_soon(self._turn)
             return
-        self._looks = 0
+        self._fifo_reads = 0
         pending, self._pending = self._pending, []
         if pending:
-            self._judging()
+            self._classifying()
         wall = time.time()
-        for handed, source, _ in pending:
-            self._hear(handed.said, partial(self._judge.hook, handed, source, wall))
-        newest, changes, told = self._judge.end()
+        for hook, source, _ in pending:
+            self._limit(source, hook.report, partial(self._classifier.hook, hook, source, wall))
+        newest, changes, events = self._classifier.end()
         recorded = self._last.write(newest)
         for each in pending:
-            each.settle(recorded=recorded)
+            each.finish(recorded=recorded)
         if changes:
             self._deliver(changes)
-        if told:
-            self._record(told)
+        if events:
+            self._record(events)
 
-    def _hear(self, said: Said, judge: Callable[[], None]) -> None:
-        """Keepalived says at each advert of another MASTER that it heard it: that is worth one look in a while."""
-        if said.word != REASSERT or self._reassertions.admits(said.name, judge):
-            judge()
+    def _limit(self, source: str, report: Report, classify: Callable[[], None]) -> None:
+        """Classify now or later: keepalived reports each advert of another MASTER, but one check a second is enough."""
+        if report.state != MASTER_RX_LOWER_PRI or self._reassertions.admits(report.name, (source, classify)):
+            classify()
 
-    def _hear_last(self, judge: Callable[[], None], held: int) -> None:
-        self._judge.counts[Verdict.DUPLICATE] += held - 1
-        judge()
+    def _classify_last(self, last: tuple[str, Callable[[], None]]) -> None:
+        last[1]()
         self._turn()
 
+    def _count_dropped(self, dropped: tuple[str, Callable[[], None]]) -> None:
+        self._classifier.counts[dropped[0], Verdict.DUPLICATE] += 1
+
     def _empty_fifo(self) -> bool:
-        lines, empty, full = self._fifo.look()
+        lines, empty, full = self._fifo.read()
         if full:
             self._lost = True
-            self._complaints.trouble("keepalived's FIFO was full: some of its lines may be lost")
-        # Taken after reading: what the FIFO has told happened no later than this.
+            self.overflows += 1
+            self._rejections.trouble("keepalived's FIFO was full: keepalived may have dropped events")
+        # Taken after reading: the changes in these lines happened no later than this.
         ticks = processes.now()
         wall = time.time()
         if lines:
-            self._judging()  # with nothing read in between: who died before its successor wrote these has died by now
+            self._classifying()  # nothing is read in between, so a death before these lines is known
         for line in lines:
-            said = parse_fifo(line)
-            if said:
-                self._hear(said, partial(self._judge.fifo, said, ticks, wall, lost=self._lost))
+            report = parse_fifo(line)
+            if report:
+                classify = partial(self._classifier.fifo, report, ticks, wall, lost=self._lost, kept=self._kept)
+                self._limit("fifo", report, classify)
             elif of_lvs(line):
-                self._judge.counts[Verdict.IGNORED] += 1
+                self._classifier.counts["fifo", Verdict.IGNORED] += 1
             else:
-                self._complaints.reject("not an event in keepalived's FIFO", line=line[:80])
+                self._rejections.reject("rejected a malformed event in keepalived's FIFO", line=line[:80])
         if empty:
-            self._lost = False
+            self._lost = self._kept = False
         return empty

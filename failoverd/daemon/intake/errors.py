@@ -1,21 +1,18 @@
-"""Why the intake could not be opened, and how it complains about what comes in."""
+"""The error of an intake that cannot be opened, and the log of rejected input."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from failoverd.log import get
+from failoverd.daemon.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: Seconds between two lines of the log that say the same thing.
-QUIET = 10.0
-
 
 class IntakeError(Exception):
-    """The intake cannot be opened: `path` is what is in the way, `reason` one line for a person."""
+    """The intake cannot be opened. `path`: the file that prevents it; `reason`: one line for an operator."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -23,29 +20,18 @@ class IntakeError(Exception):
         self.reason = reason
 
 
-class Complaints:
-    """Says each thing at most once in ten seconds, with how often it was left unsaid. Whatever is sent costs no more.
-
-    `clock` gives seconds, monotonic. `rejected` counts the input that was turned away.
-    """
+class Rejections:
+    """Logs rejected input and other troubles of the intake at a limited rate. `rejected`: the number of rejections."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.rejected = 0
-        self._clock = clock
-        self._log = get("intake")
-        self._said: dict[str, tuple[float, int]] = {}
+        self._log = RateLimitedLog("intake", clock)
 
-    def reject(self, what: str, **fields: Any) -> None:
-        """Count and mention input that was turned away."""
+    def reject(self, event: str, **fields: Any) -> None:
+        """Count rejected input, and log it as `trouble` does."""
         self.rejected += 1
-        self.trouble(what, **fields)
+        self.trouble(event, **fields)
 
-    def trouble(self, what: str, **fields: Any) -> None:
-        """Mention what went wrong. `what` is a fixed text; what varies goes into `fields`."""
-        now = self._clock()
-        said, suppressed = self._said.get(what, (now - QUIET, 0))
-        if now - said < QUIET:
-            self._said[what] = (said, suppressed + 1)
-            return
-        self._said[what] = (now, 0)
-        self._log.warning(what, suppressed=suppressed, **fields)
+    def trouble(self, event: str, **fields: Any) -> None:
+        """Log a problem. `event`: a fixed text, by which the rate is limited; details belong into `fields`."""
+        self._log.warning(event, **fields)

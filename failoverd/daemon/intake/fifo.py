@@ -1,8 +1,8 @@
-"""keepalived's ``vrrp_notify_fifo``: made beforehand, emptied at once, framed by the newline.
+"""Read keepalived's ``vrrp_notify_fifo``, a line for each event.
 
-keepalived drops its lines silently when the pipe is full, so nothing here may wait for anything. It opens the FIFO when
-it starts and when it reloads, and writes into that one until then, also when the file was removed or replaced. So the
-old pipe is read for as long as the new one has said nothing.
+keepalived drops lines silently when the pipe is full, so nothing here may wait. keepalived opens the FIFO when it
+starts and at each reload. Between them it writes into the same pipe, even if the file was removed or replaced. So
+failoverd reads an old pipe until keepalived has written into the new one.
 """
 
 from __future__ import annotations
@@ -16,28 +16,26 @@ import struct
 import termios
 from typing import TYPE_CHECKING, NamedTuple
 
-from failoverd.daemon.intake.errors import Complaints, IntakeError
+from failoverd.daemon.intake.errors import IntakeError, Rejections
 from failoverd.daemon.intake.wire import Framer
-from failoverd.trouble import troubles
+from failoverd.trouble import TroubleKind, troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-#: What the pipe should hold, in bytes: some 40,000 lines. An unprivileged daemon may be refused it.
-CAPACITY = 1 << 20
+#: The wanted size of the pipe: some 40,000 lines. The kernel may refuse it to an unprivileged daemon.
+PIPE_CAPACITY_BYTES = 1 << 20
 
-#: Bytes that one look takes, so that a writer that never rests does not keep the loop from everything else.
-LOOK = 1 << 16
+#: Bytes that one reading takes at most, so that a writer that never pauses does not block the loop.
+MAX_READ_BYTES = 1 << 16
 
-#: Pipes that are read at once; the oldest goes.
-PIPES = 4
-
-_ABOUT = "keepalived's FIFO"
+#: Pipes that are read at once; one more closes the oldest.
+MAX_PIPES = 4
 
 
-class Look(NamedTuple):
-    """What one look found: `lines`, whether nothing is left, and whether keepalived may have had to drop lines."""
+class Reading(NamedTuple):
+    """The result of one reading. `empty`: nothing is left. `full`: keepalived may have dropped lines."""
 
     lines: list[bytes]
     empty: bool
@@ -45,45 +43,46 @@ class Look(NamedTuple):
 
 
 class Fifo:
-    """The reading end. `readable` is called by the loop when there is something, `opened` when it was made anew."""
+    """The reading end. `readable` is called when there is data; `opened` when a FIFO was opened at the path."""
 
     def __init__(
-        self, path: Path, complaints: Complaints, *, readable: Callable[[], None], opened: Callable[[], None]
+        self, path: Path, rejections: Rejections, *, readable: Callable[[], None], opened: Callable[[], None]
     ) -> None:
         self.path = path
-        self._complaints = complaints
+        self._rejections = rejections
         self._readable = readable
         self._opened = opened
         self._loop = asyncio.get_running_loop()
         self._pipes: list[_Pipe] = []
 
     def open(self, held: int | None = None) -> None:
-        """Open the FIFO, made if it is absent. IntakeError when something else is at its place.
+        """Open the FIFO, and create it if it is absent. IntakeError: the path cannot be opened, or is no FIFO.
 
-        `held`: the descriptor of one that systemd kept open; keepalived may write into that.
+        `held`: the descriptor of a FIFO that systemd kept open, into which keepalived may write; None without systemd.
         """
         if held is not None:
             self._add(_Pipe(held))
         self._renew()
         self._opened()
 
-    def look(self) -> Look:
-        """What is there, the oldest first."""
+    def read(self) -> Reading:
+        """Read the lines that have arrived, the oldest first."""
         lines: list[bytes] = []
         empty, full = self._read(lines)
-        if empty and self._replaced() and self.restore():
+        if empty and self._at_path() is False and self.restore():
             empty, more = self._read(lines)
             full = full or more
-        return Look(lines, empty, full)
+        return Reading(lines, empty, full)
 
     def restore(self) -> bool:
-        """See that there is one at the path, and that it is read. False when something else is there."""
+        """Open the FIFO at the path if it was removed or replaced. False: another kind of file is there."""
         try:
             if self._renew():
                 self._opened()
         except IntakeError as error:
-            self._complaints.trouble("keepalived's FIFO was replaced", error=str(error))
+            troubles.begin(TroubleKind.FIFO_PATH, f"{error}, so events of keepalived may be lost", path=self.path)
             return False
+        troubles.end(TroubleKind.FIFO_PATH)
         return True
 
     def close(self) -> None:
@@ -97,43 +96,41 @@ class Fifo:
             full = pipe.full() or full
             found, empty, overlong = pipe.read()
             if overlong:
-                self._complaints.reject("line too long in keepalived's FIFO", lines=overlong)
+                self._rejections.reject("line too long in keepalived's FIFO", lines=overlong)
             lines += found
             if found:
-                self._spoke(pipe)
+                self._received_from(pipe)
             if not empty:
                 return False, full
         return True, full
 
-    def _spoke(self, pipe: _Pipe) -> None:
+    def _received_from(self, pipe: _Pipe) -> None:
         if pipe is not self._pipes[-1]:
-            text = f"keepalived writes into a FIFO that is not at {self.path} any more, and is heard until failoverd"
-            troubles.begin(_ABOUT, f"{text} ends: systemctl reload keepalived")
+            moved = f"keepalived writes into a FIFO that is no longer at {self.path}"
+            troubles.begin(TroubleKind.FIFO_MOVED, f"{moved}; failoverd can read that one until it exits")
             return
-        troubles.end(_ABOUT)
+        troubles.end(TroubleKind.FIFO_MOVED)
         for older in self._pipes[:-1]:
             self._drop(older)
 
-    def _replaced(self) -> bool:
-        """Whether another file is now at the path. keepalived makes its own FIFO anew at each reload."""
+    def _at_path(self) -> bool | None:
+        """Whether the file at the path is the pipe that is read; None: no file. keepalived may create its own."""
         try:
             there = os.lstat(self.path)
         except OSError:
-            return False
-        return not os.path.samestat(there, os.fstat(self._pipes[-1].fd))
+            return None
+        return bool(self._pipes) and os.path.samestat(there, os.fstat(self._pipes[-1].fd))
 
     def _renew(self) -> bool:
-        made = _Pipe(_open(self.path))
-        if self._pipes and os.path.samestat(os.fstat(made.fd), os.fstat(self._pipes[-1].fd)):
-            os.close(made.fd)
+        if self._at_path():
             return False
-        self._add(made)
+        self._add(_Pipe(_open(self.path)))
         return True
 
     def _add(self, pipe: _Pipe) -> None:
         self._pipes.append(pipe)
         self._loop.add_reader(pipe.fd, self._readable)
-        for older in self._pipes[:-PIPES]:
+        for older in self._pipes[:-MAX_PIPES]:
             self._drop(older)
 
     def _drop(self, pipe: _Pipe) -> None:
@@ -149,25 +146,25 @@ class _Pipe:
         self.fd = fd
         os.set_blocking(fd, False)  # systemd's is so already
         with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, CAPACITY)
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_CAPACITY_BYTES)
         self._capacity = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
         self._framer = Framer()
 
     def full(self) -> bool:
         """Whether so much is in the pipe that keepalived may have dropped lines."""
         (waiting,) = struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, b"\0\0\0\0"))
-        # Each of the pipe's pages may have been left short by less than a line.
+        # Each of the pipe's pages may lack less than a line.
         return bool(waiting >= self._capacity - self._capacity // 16)
 
     def read(self) -> tuple[list[bytes], bool, int]:
-        """The lines of one look, whether the pipe was empty at its end, and how many lines were too long."""
+        """The lines of one reading, whether the pipe was empty at its end, and the number of overlong lines."""
         lines: list[bytes] = []
         overlong = self._framer.overlong
         taken = 0
         empty = False
-        while taken < LOOK:
+        while taken < MAX_READ_BYTES:
             try:
-                data = os.read(self.fd, LOOK - taken)
+                data = os.read(self.fd, MAX_READ_BYTES - taken)
             except BlockingIOError:
                 empty = True
                 break
@@ -177,7 +174,7 @@ class _Pipe:
 
 
 def _open(path: Path) -> int:
-    # Open for writing as well, so that the last writer's end is never this reader's.
+    # Open for writing as well, so that this reader sees no end of file when the last writer closes.
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with contextlib.suppress(FileExistsError):
@@ -185,7 +182,7 @@ def _open(path: Path) -> int:
         is_fifo = stat.S_ISFIFO(os.lstat(path).st_mode)
         fd = os.open(path, flags) if is_fifo else -1
     except OSError as error:
-        raise IntakeError(path, f"cannot be opened: {error.strerror}") from error
+        raise IntakeError(path, f"cannot open this FIFO: {error.strerror}") from error
     if fd < 0:
-        raise IntakeError(path, "is not a FIFO; remove it and start failoverd again")
+        raise IntakeError(path, f"is not a FIFO (rm -r {path})")
     return fd

@@ -1,13 +1,13 @@
-"""What happens in the runtime directory and in the spools, as the kernel tells it: nothing there is polled."""
+"""Watch the runtime directory and the spools with inotify, so that nothing there is polled."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from failoverd.daemon.intake import inotify
 from failoverd.daemon.intake.errors import IntakeError
-from failoverd.daemon.intake.inotify import Inotify
+from failoverd.osutil import inotify
+from failoverd.osutil.inotify import Inotify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from failoverd.daemon.intake.readers import Readers
     from failoverd.daemon.intake.spool import Spools
 
-#: What happened when something is gone from the runtime directory, or that itself.
+#: The inotify events of a file that was removed from the runtime directory, or of the directory itself.
 _REMOVED = inotify.DELETE | inotify.MOVED_FROM | inotify.MOVED | inotify.GONE
 
 
-#: Seconds until what was removed is made again: who removes a directory is not to find it full again on the way.
-AFTERWARDS = 0.2
+#: Seconds after a removal until the files are created again: `rm -r` of the directory must be able to end first.
+RESTORE_DELAY_S = 0.2
 
 
 class Lookout:
-    """Tells the spools and the FIFO's readers what concerns them.
+    """Passes inotify's events on to the spools and to the check of the FIFO's readers.
 
-    `disturbed` is called when something was removed from `runtime_dir`, `restore` a little later, `happened` after
-    anything at all.
+    `removed` is called after a file was removed from `runtime_dir`, `restore` a little later, `happened` after each
+    event.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Lookout:
         spools: Spools,
         readers: Readers,
         *,
-        disturbed: Callable[[], None],
+        removed: Callable[[], None],
         restore: Callable[[], None],
         happened: Callable[[], None],
     ) -> None:
         self._dir = runtime_dir
         self._spools = spools
         self._readers = readers
-        self._disturbed = disturbed
+        self._removed = removed
         self._restore = restore
         self._later: asyncio.TimerHandle | None = None
         self._tell = happened
@@ -53,28 +53,28 @@ class Lookout:
         self._watch = -1
 
     def open(self) -> None:
-        """Begin to watch. IntakeError when that cannot be."""
+        """Begin to watch. IntakeError: inotify cannot watch the runtime directory."""
         try:
             self._inotify = Inotify()
-            # keepalived may put a FIFO of its own at the place of ours.
+            # keepalived may replace our FIFO with one of its own.
             self._watch = self._inotify.watch(self._dir, inotify.CREATE | inotify.MOVED_TO | _REMOVED)
         except OSError as error:
-            raise IntakeError(self._dir, f"cannot be watched: {error.strerror}") from error
+            raise IntakeError(self._dir, f"cannot watch this directory: {error.strerror}") from error
         self._loop.add_reader(self._inotify.fd, self._happened)
 
     def watch_fifo(self) -> None:
-        """The FIFO is another one now."""
+        """Watch the FIFO that is now at its path."""
         if self._inotify:
             self._readers.watch(self._inotify)
 
     def rescan(self) -> None:
-        """Look for all that is there, whatever was told."""
+        """Read all spools, independently of inotify's events."""
         if self._inotify:
             self._spools.scan(self._inotify)
             self._tell()
 
     def close(self) -> None:
-        """See nothing more."""
+        """Stop watching."""
         if self._later:
             self._later.cancel()
         if self._inotify:
@@ -85,11 +85,11 @@ class Lookout:
     def _happened(self) -> None:
         seen = self._inotify.read() if self._inotify else []
         if any(each.watch == self._watch and each.mask & _REMOVED for each in seen):
-            self._disturbed()
+            self._removed()
         if any(each.watch == self._readers.watched and each.mask & inotify.OPEN for each in seen):
             self._readers.suspect()
         if any(each.mask & _REMOVED for each in seen) and not self._later:
-            self._later = self._loop.call_later(AFTERWARDS, self._afterwards)
+            self._later = self._loop.call_later(RESTORE_DELAY_S, self._restore_removed)
         if any(each.mask & inotify.OVERFLOW for each in seen):
             self.rescan()
             return
@@ -97,7 +97,7 @@ class Lookout:
             self._spools.found(each.watch, each.name)
         self._tell()
 
-    def _afterwards(self) -> None:
+    def _restore_removed(self) -> None:
         self._later = None
         self._restore()
         self.rescan()

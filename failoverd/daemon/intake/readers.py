@@ -1,7 +1,7 @@
-"""Who else reads keepalived's FIFO: each line goes to one reader only, so what another one takes is lost here.
+"""Find other readers of keepalived's FIFO: each line goes to one reader only, so failoverd loses the lines of others.
 
-An old ``vrrp_notify_fifo_script`` does that, or somebody's ``cat``. The kernel tells when the FIFO is opened; who has
-it open is then looked for among all processes, in a thread.
+Typical readers are an old ``vrrp_notify_fifo_script``, or an operator's ``cat``. inotify reports that the FIFO is
+opened; a thread then searches all processes for those that have it open.
 """
 
 from __future__ import annotations
@@ -9,94 +9,95 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from failoverd import processes, threads
-from failoverd.daemon.intake.inotify import OPEN, Inotify
-from failoverd.daemon.roster import PROGRAM, VRRP
-from failoverd.trouble import troubles
+from failoverd.daemon.keepalived.roster import PROGRAM, VRRP
+from failoverd.osutil import processes, threads
+from failoverd.osutil.inotify import OPEN, Inotify
+from failoverd.trouble import TroubleKind, troubles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from failoverd.daemon.intake.errors import Complaints
+    from failoverd.daemon.intake.errors import Rejections
 
-#: Seconds after the FIFO was opened in which who did may close it again, or become known as a keepalived.
-SOON = 1.0
+#: Seconds from the opening of the FIFO to the check: a process may close it again, or become known as a keepalived.
+CHECK_DELAY_S = 1.0
 
-#: The most that are named.
-NAMED = 3
-
-_ABOUT = "FIFO's readers"
+#: Readers that one line names.
+MAX_NAMED = 3
 
 
 class Readers:
-    """Names them as trouble until they are gone. `keepaliveds`: the pids that are known to be keepalived's."""
+    """Shows other readers as trouble until they are gone. `keepaliveds`: the known pids of keepalived."""
 
-    def __init__(self, fifo: Path, complaints: Complaints, keepaliveds: Callable[[], Collection[int]]) -> None:
+    def __init__(self, fifo: Path, rejections: Rejections, keepaliveds: Callable[[], Collection[int]]) -> None:
         self._fifo = fifo
-        self._complaints = complaints
+        self._rejections = rejections
         self._keepaliveds = keepaliveds
         self._loop = asyncio.get_running_loop()
         self._seen: frozenset[int] = frozenset()
         self._soon: asyncio.TimerHandle | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None
         self.watched = -1
 
     def watch(self, watching: Inotify) -> None:
-        """Be told, by the number `watched`, when the FIFO is opened, which may be another one than before."""
+        """Watch for openings of the FIFO, also after it was replaced. `watched`: the number of this inotify watch."""
         try:
             self.watched = watching.watch_file(self._fifo, OPEN)
         except OSError as error:
-            self._complaints.trouble("keepalived's FIFO cannot be watched", error=str(error))
+            self._rejections.trouble("cannot watch keepalived's FIFO", error=str(error))
         self.suspect()
 
     def suspect(self) -> None:
-        """Somebody opened it: look who, before long."""
+        """A process has opened the FIFO: check the readers after `CHECK_DELAY_S`."""
         if self._soon is None:
-            self._soon = self._loop.call_later(SOON, self.look)
+            self._soon = self._loop.call_later(CHECK_DELAY_S, self.check)
 
-    def look_again(self) -> None:
-        """Look whether those that were seen are still there."""
+    def check_again(self) -> None:
+        """Check whether the readers that were found are still there."""
         if self._seen:
             self.suspect()
 
-    def look(self) -> None:
-        """Look now, unless that goes on already."""
+    def check(self) -> None:
+        """Check now, or after a check that is running: that one may have passed a process before it opened the FIFO."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        if self._looking is None:
-            self._looking = self._loop.create_task(self._look())
+        if self._finding is None:
+            self._finding = self._loop.create_task(self._find())
+        else:
+            self.suspect()
 
     def close(self) -> None:
-        """Look no more."""
-        for each in (self._soon, self._looking):
+        """Stop checking."""
+        for each in (self._soon, self._finding):
             if each is not None:
                 each.cancel()
 
-    async def _look(self) -> None:
+    async def _find(self) -> None:
         spared = frozenset(self._keepaliveds())
         try:
             found = await threads.run(lambda: {pid: name for pid, name in _readers(self._fifo) if pid not in spared})
         except OSError as error:
-            self._complaints.trouble("who reads keepalived's FIFO cannot be found out", error=str(error))
+            self._rejections.trouble("cannot find the readers of keepalived's FIFO", error=str(error))
             return
         finally:
-            self._looking = None
+            self._finding = None
         before, self._seen = self._seen, frozenset(found)
         stay = sorted(before & self._seen)
         if stay:
-            named = ", ".join(f"{found[pid]} (pid {pid})" for pid in stay[:NAMED])
-            remedy = f"take vrrp_notify_fifo_script out of keepalived.conf, reload keepalived, and kill {stay[0]}"
-            troubles.begin(_ABOUT, f"{named} reads keepalived's FIFO too, and what it reads is lost here: {remedy}")
+            named = ", ".join(f"{found[pid]} (pid {pid})" for pid in stay[:MAX_NAMED])
+            remedy = "remove vrrp_notify_fifo_script from keepalived.conf"
+            reason = f"{named} also reads keepalived's FIFO, so failoverd loses events; {remedy}"
+            troubles.begin(TroubleKind.FIFO_READER, reason, pid=str(stay[0]))
         elif not self._seen:
-            troubles.end(_ABOUT)
+            troubles.end(TroubleKind.FIFO_READER)
         if self._seen - before:
-            self.suspect()  # it counts when it is there the next time too
+            self.suspect()  # a reader counts when two checks have found it
 
 
 def _readers(fifo: Path) -> list[tuple[int, str]]:
-    """All that could take a line, and are no keepalived, with their names."""
+    """The pid and name of each process, other than keepalived and systemd, that can read a line."""
     found = [(pid, processes.name(pid)) for pid in processes.readers(fifo) if pid != 1]  # systemd keeps it open
     return [
         (pid, name)

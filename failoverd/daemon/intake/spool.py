@@ -1,33 +1,36 @@
-"""The events that a hook could not hand over: one small file each, under the name ``TICKS-PID``.
+"""Read the events that failoverd did not acknowledge: one small file for each, named ``TICKS-PID`` by `hooks/notify`.
 
-There are two directories for them: one beside the sockets, and one in another file system, for when that is full or
-gone. Neither is on a disk: a disk that hangs must not keep an event, nor its reader.
+There are two spool directories: one beside the sockets, and one in another file system for the case that the first is
+full or gone. Neither is on a disk: a hanging disk must not delay an event or its reader.
 
-A hook writes ``.TICKS-PID`` and renames it, so a file that can be seen is whole. keepalived's script user may write
-here, so whatever else is found is removed, and never followed.
+A hook writes ``.TICKS-PID`` and renames it, so a file without the dot is complete. keepalived's script user may write
+here, and every user may create the second directory before failoverd, so the owners of directories and files are
+checked. Other files are removed, and symbolic links are never followed. All access goes through the descriptor of the
+watched directory, so that a replaced directory cannot redirect it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from failoverd.daemon.intake.errors import Complaints, IntakeError
-from failoverd.daemon.intake.inotify import MOVED_TO, Inotify
-from failoverd.daemon.intake.wire import MAX_LINE
-from failoverd.trouble import troubles
+from failoverd.daemon.intake.errors import IntakeError, Rejections
+from failoverd.daemon.intake.wire import MAX_LINE_BYTES
+from failoverd.osutil.inotify import MOVED, MOVED_TO, Inotify
+from failoverd.records import spare
+from failoverd.trouble import TroubleKind, troubles
 
-#: A file system without a disk, which is not that of /run.
-SHM = Path("/dev/shm")  # noqa: S108  # everybody may write there, so whose the directory is gets checked
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-_SECOND = "second spool"
-
-#: Seconds after which a draft has no hook any more that would finish it.
-DRAFT_AGE = 60.0
+#: Seconds after which no hook can still be writing a draft.
+DRAFT_LIFETIME_S = 60.0
 
 _STAMP = re.compile(r"(\d{1,18})-(\d{1,9})")
 
@@ -37,97 +40,121 @@ def _age(name: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def spare(runtime_dir: Path) -> Path:
-    """The second one. ``hooks/notify`` makes the same name of the same directory."""
-    return SHM / f"failoverd{str(runtime_dir).replace('/', '-')}"
-
-
 class Spools:
-    """Both directories of `runtime_dir`."""
+    """Both directories of `runtime_dir`. `trusts`: whether directories and files of a user (uid) are accepted."""
 
-    def __init__(self, runtime_dir: Path, complaints: Complaints) -> None:
-        self._first = Spool(runtime_dir / "spool", complaints)
-        self._second = Spool(spare(runtime_dir), complaints)
-        self._complaints = complaints
-        self._open: list[Spool] = []
+    def __init__(self, runtime_dir: Path, trusts: Callable[[int], bool], rejections: Rejections) -> None:
+        self._first = Spool(
+            runtime_dir / "spool",
+            trusts,
+            rejections,
+            trouble=TroubleKind.SPOOL,
+            without="while failoverd does not answer",
+        )
+        self._second = Spool(
+            spare(runtime_dir),
+            trusts,
+            rejections,
+            trouble=TroubleKind.SECOND_SPOOL,
+            without=f"while {runtime_dir} is full",
+        )
+        self._both = (self._first, self._second)
+        self._rejections = rejections
         self._watches: dict[int, Spool] = {}
 
     def open(self) -> None:
-        """Make the directories that are absent. IntakeError when the first cannot be one; else it is trouble."""
-        self._open = []
-        owner = self._first.open()
-        self._open = [self._first]
-        try:
-            self._second.open(owner)
-        except IntakeError as error:
-            troubles.begin(_SECOND, f"{error}. Without it events may be lost when {self._first.path.parent} is full")
-        else:
-            self._open.append(self._second)
-            troubles.end(_SECOND)
+        """Create the first directory if it is absent. IntakeError: it cannot be used."""
+        self._first.open()
 
     def scan(self, watching: Inotify) -> None:
-        """Find all that is there, and be told of what comes, also where a directory was made anew."""
-        self._watches.clear()
-        try:
-            self.open()
-        except IntakeError as error:
-            self._complaints.trouble("spool cannot be watched", error=str(error))
-        for spool in self._open:
+        """Find all files, and watch for new ones, also in a directory that was replaced."""
+        before, self._watches = self._watches, {}
+        for spool in self._both:
             try:
-                self._watches[watching.watch(spool.path, MOVED_TO)] = spool
+                spool.open()
+            except IntakeError as error:
+                troubles.begin(spool.trouble, f"{error}, so events may be lost {spool.without}", path=spool.path)
+                continue
+            troubles.end(spool.trouble)
+            try:
+                self._watches[spool.watch(watching)] = spool
             except OSError as error:
-                self._complaints.trouble("spool cannot be watched", error=str(error))
+                self._rejections.trouble("cannot watch the spool", error=str(error))
             spool.scan()
+        for watch in before.keys() - self._watches.keys():
+            watching.forget(watch)
+
+    def intact(self) -> bool:
+        """Whether both are open, and still at their paths."""
+        return all(spool.intact() for spool in self._both)
 
     def found(self, watch: int, name: str) -> None:
-        """The directory of `watch`, if it is one of these, got a file of this name."""
+        """A file of this name appeared in the directory of the inotify watch `watch`, if that is a spool."""
         if watch in self._watches:
             self._watches[watch].found(name)
 
     def waiting(self) -> bool:
         """Whether there is anything to take."""
-        return any(spool.waiting() for spool in self._open)
+        return any(spool.waiting() for spool in self._both)
 
     def take(self, count: int) -> list[tuple[Spool, str, bytes]]:
-        """At most `count` from each: where it is, its name, and its line."""
-        return [(spool, name, line) for spool in self._open for name, line in spool.take(count)]
+        """At most `count` events from each directory: the directory, the file's name, and its line."""
+        return [(spool, name, line) for spool in self._both for name, line in spool.take(count)]
 
     def close(self) -> None:
-        """Leave what comes from now on to the next daemon."""
+        """Stop reading: later files are for the next daemon."""
         self._watches.clear()
-        self._open = []
         self._second.discard()
 
 
 class Spool:
-    """One directory, and the names that were found in it and not taken yet."""
+    """One directory, and the names of files that were found in it and not taken yet.
 
-    def __init__(self, path: Path, complaints: Complaints) -> None:
+    `trouble`: the kind of trouble if it cannot be used. `without`: when events are lost without it.
+    """
+
+    def __init__(
+        self, path: Path, trusts: Callable[[int], bool], rejections: Rejections, *, trouble: TroubleKind, without: str
+    ) -> None:
         self.path = path
+        self.trouble = trouble
+        self.without = without
+        self._trusts = trusts
         self._made = False
-        self._complaints = complaints
+        self._identity: tuple[int, int] | None = None
+        self._rejections = rejections
         self._names: dict[str, None] = {}
 
-    def open(self, user: int | None = None) -> int:
-        """Make the directory if it is absent, and say whose it is. IntakeError when it cannot be one.
-
-        `user`: it must be this one's, root's or ours; None: anybody's, where only root could have made it.
-        """
+    def open(self) -> None:
+        """Open the directory, and create it if it is absent. IntakeError: no directory, or another user's."""
+        self._identity = None
         try:
             with suppress(FileExistsError):
                 self.path.mkdir(mode=0o770)
                 self._made = True
             found = self.path.lstat()
         except OSError as error:
-            raise IntakeError(self.path, f"is not a directory, nor can one be made: {error.strerror}") from error
+            raise IntakeError(self.path, f"cannot create this directory: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode):
-            raise IntakeError(self.path, "is not a directory: remove it")
-        if user is not None and found.st_uid not in (user, 0, os.geteuid()):
-            raise IntakeError(self.path, f"is somebody else's: rm -r {self.path}")
-        return found.st_uid
+            raise IntakeError(self.path, f"is not a directory (rm -r {self.path})")
+        if not self._trusts(found.st_uid):
+            raise IntakeError(self.path, f"belongs to another user (rm -r {self.path})")
+        self._identity = found.st_dev, found.st_ino
+
+    def intact(self) -> bool:
+        """Whether it is open, and still at its path."""
+        with suppress(OSError):
+            found = self.path.lstat()
+            return self._identity == (found.st_dev, found.st_ino)
+        return False
+
+    def watch(self, watching: Inotify) -> int:
+        """Watch for new files, and for the removal of the directory. Returns the number of the inotify watch."""
+        with self._directory() as directory:
+            return watching.watch(Path(f"/proc/self/fd/{directory}"), MOVED_TO | MOVED)
 
     def discard(self) -> None:
-        """Remove the directory, if this daemon made it and nothing is in it."""
+        """Remove the directory if this daemon created it and it is empty."""
         if self._made:
             with suppress(OSError):
                 self.path.rmdir()
@@ -135,9 +162,10 @@ class Spool:
     def scan(self) -> None:
         """Find all files, the oldest fork first."""
         try:
-            names = [found.name for found in self.path.iterdir()]
+            with self._directory() as directory, os.scandir(directory) as found:
+                names = [each.name for each in found]
         except OSError as error:
-            self._complaints.trouble("spool cannot be read", error=str(error))
+            self._rejections.trouble("cannot read the spool", error=str(error))
             return
         for name in sorted(names, key=_age):
             if name.startswith("."):
@@ -155,59 +183,82 @@ class Spool:
         return bool(self._names)
 
     def take(self, count: int) -> list[tuple[str, bytes]]:
-        """At most `count` names and their lines without the newline. They stay until `finish`; the rest goes."""
-        lines = []
-        for name in list(self._names)[:count]:
+        """At most `count` names and lines, without the newline. These files stay until `finish`; malformed ones go."""
+        names = list(self._names)[:count]
+        for name in names:
             del self._names[name]
-            try:
-                text = self._read(name)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self._complaints.trouble("spooled event cannot be read", file=name, error=str(error))
-                continue
-            if text is None:
-                self.reject(name)
-            else:
-                lines.append((name, text))
-        return lines
+        if not names:
+            return []
+        try:
+            with self._directory() as directory:
+                return [(name, line) for name in names if (line := self._line(directory, name)) is not None]
+        except OSError as error:  # the next scan finds the files again
+            self._rejections.trouble("cannot read the spool", error=str(error))
+            return []
 
     def finish(self, name: str, *, recorded: bool) -> None:
-        """The event of this name was judged; it goes when it was recorded."""
+        """Remove the event of this name, which was classified, if it was recorded; else it is read again later."""
         if recorded:
             self._remove(name)
 
     def reject(self, name: str) -> None:
-        """What has this name is no event: count it, and remove it."""
-        self._complaints.reject("not an event in the spool", file=name)
+        """Count and remove the file of this name, which is no event."""
+        self._rejections.reject("rejected a malformed event in the spool", file=name)
         self._remove(name)
 
-    def _remove(self, name: str) -> None:
-        path = self.path / name
+    def _line(self, directory: int, name: str) -> bytes | None:
         try:
-            path.unlink()
+            line = self._read(directory, name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._rejections.trouble("cannot read a spooled event", file=name, error=str(error))
+            return None
+        if line is None:
+            self.reject(name)
+        return line
+
+    def _remove(self, name: str) -> None:
+        try:
+            with self._directory() as directory:
+                try:
+                    os.unlink(name, dir_fd=directory)
+                except IsADirectoryError:
+                    # One that is not empty stays; only a scan finds it again.
+                    with suppress(OSError):
+                        os.rmdir(name, dir_fd=directory)
         except FileNotFoundError:
             pass
-        except IsADirectoryError:
-            # One that is not empty stays; it is looked at only when everything is.
-            with suppress(OSError):
-                path.rmdir()
         except OSError as error:
-            self._complaints.trouble("spooled event cannot be removed", file=name, error=str(error))
+            self._rejections.trouble("cannot remove a spooled event", file=name, error=str(error))
 
-    def _read(self, name: str) -> bytes | None:
-        path = self.path / name
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_LINE:
+    def _read(self, directory: int, name: str) -> bytes | None:
+        if not self._is_event(os.stat(name, dir_fd=directory, follow_symlinks=False)):
             return None
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(name, _FILE, dir_fd=directory)
         try:
-            text = os.read(fd, MAX_LINE + 1)
+            text = os.read(fd, MAX_LINE_BYTES + 1) if self._is_event(os.fstat(fd)) else b""
         finally:
             os.close(fd)
-        return text[:-1] if text.endswith(b"\n") and len(text) <= MAX_LINE else None
+        return text[:-1] if text.endswith(b"\n") and len(text) <= MAX_LINE_BYTES else None
+
+    def _is_event(self, found: os.stat_result) -> bool:
+        return stat.S_ISREG(found.st_mode) and found.st_size <= MAX_LINE_BYTES and self._trusts(found.st_uid)
 
     def _drop_old_draft(self, name: str) -> None:
-        with suppress(OSError):
-            if time.time() - (self.path / name).lstat().st_mtime > DRAFT_AGE:
+        with suppress(OSError), self._directory() as directory:
+            written = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime
+            if time.time() - written > DRAFT_LIFETIME_S:
                 self.reject(name)
+
+    @contextmanager
+    def _directory(self) -> Iterator[int]:
+        """A descriptor of the directory that was opened. OSError: another one is at its path now."""
+        directory = os.open(self.path, _DIRECTORY)
+        try:
+            found = os.fstat(directory)
+            if (found.st_dev, found.st_ino) != self._identity:
+                raise OSError(errno.ESTALE, "the directory was replaced", str(self.path))
+            yield directory
+        finally:
+            os.close(directory)

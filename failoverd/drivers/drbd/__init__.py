@@ -1,21 +1,21 @@
-"""A DRBD resource: Primary on the MASTER, and nowhere else. DRBD 8.4 and 9, told apart at run time.
+"""A DRBD resource: Primary on the MASTER, and on no other node. Detects DRBD 8.4 and 9 at run time.
 
-What it decides is in judge.py, on what DRBD says (the door drbdstate) and what is remembered of how old the data here
-is (memory.py); driver.py acts on it, and follow.py notices every change. What this must not do: ``--force``,
-in either direction; give up data; or promote data that is not, as far as can be known here, the newest.
+policy.py decides, from the state that ports/drbd/ reads and from staleness.py, which records how stale this node's data
+may be. driver.py acts on the decision, and follow.py notices every change. This driver must never use ``--force``, in
+either direction; never discard data; and never promote data unless, as far as this node can know, it is the newest.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 
+from failoverd.command_text import failoverctl
+from failoverd.core.options import option
 from failoverd.core.spec import ResourceSpec
-from failoverd.drivers import option
 from failoverd.drivers.drbd.driver import Drbd
 from failoverd.drivers.drbd.follow import watch
-from failoverd.drivers.drbd.judge import Limits
+from failoverd.drivers.drbd.policy import Limits
 
 __all__ = ["Options", "make", "watch"]
 
@@ -44,19 +44,19 @@ class Options:
     reconnect_grace: float = option(
         "How long a Primary that was lost may take to come back before another is made Primary. One that lives, and "
         "was only silent for a moment, is connected again within a second or two. Where a quorum keeps it from "
-        "writing, nobody waits.",
+        "writing, nobody waits for it. A Primary that has lost quorum is refused when it has not got it back by then.",
         default=3.0,
         unit="seconds",
     )
 
     def __post_init__(self) -> None:
-        """Hold the name to what drbdsetup takes for one; ValueError says what is expected."""
+        """Check that drbdsetup accepts the name. Raises ValueError with the expected form."""
         if self.resource == "all" or not re.fullmatch(r"[^\s/-][^\s/]*", self.resource):
             raise ValueError('resource: the name of one DRBD resource is expected, as in "resource vpn { … }"')
 
     @property
     def owns(self) -> tuple[str, ...]:
-        """What no other resource may change."""
+        """The DRBD resource, which no other resource of failoverd may change."""
         return (f"the DRBD resource {self.resource}",)
 
 
@@ -66,6 +66,6 @@ def make(options: Options, spec: ResourceSpec) -> Drbd:
         connect_grace=options.connect_grace,
         reconnect_grace=options.reconnect_grace,
         stale_after=options.stale_after,
-        remedy="run: " + shlex.join(("failoverctl", "accept", spec.instance, spec.name)),
+        remedy=f"run: {failoverctl('accept', spec.instance, spec.name)}",
     )
     return Drbd(options.resource, limits, spec)

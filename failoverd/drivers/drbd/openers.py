@@ -1,7 +1,7 @@
-"""Who holds a DRBD device open, when the kernel does not say: what an administrator would find with lsof and lsblk.
+"""Finds the openers of a DRBD device that the kernel does not name, as an administrator does with lsof and lsblk.
 
-Only what cannot wait is read: names of links and small files of /proc and /sys, never the files that are open. A domU
-whose disk the kernel serves (blkback) has no process here, but a place in sysfs; its name is xl's to tell.
+It reads only names of links and small files of /proc and /sys, which cannot block, and never the open files. A domU
+whose disk the kernel serves (blkback) has no process here, but an entry in sysfs; xl reports its name.
 """
 
 from __future__ import annotations
@@ -11,36 +11,35 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from failoverd import log, threads
-from failoverd.drivers import DriverError, command
-from failoverd.drivers.drbdstate import look, wire
-from failoverd.drivers.drbdstate.status import Resource
+from failoverd import log
+from failoverd.osutil import threads
+from failoverd.ports.drbd import look, wire
+from failoverd.ports.drbd.status import Resource
+from failoverd.ports.errors import DriverError
+from failoverd.ports.xl import single
 
-#: Seconds that xl may take to tell the name of a domain; it needs 10 ms.
-PATIENCE = 2.0
-
-#: As DRBD 9 names who has opened a device: ``drbd0 opened by mount (pid 848) at 2026-11-21 06:44:19.534``.
+#: As DRBD 9 names an opener: ``drbd0 opened by mount (pid 848) at 2026-11-21 06:44:19.534``.
 _NAMED = re.compile(r"\bopened by (.+ \(pid \d+\))")
 
 _log = log.get("drbd")
 
-#: The end of a row of ``xl list``: ``--ps-d     14.9``.
-_DYING = re.compile(r"\s[r-][b-][p-][s-][-rscwS?]d\s+\d+\.\d\s*$", re.MULTILINE)
-
 
 def named(said: str) -> list[str]:
-    """Who is named in DRBD 9's own words."""
+    """The openers that an error of DRBD 9 names."""
     return _NAMED.findall(said)
 
 
 async def find(minor: int, root: Path = Path("/")) -> list[str]:
-    """Who holds ``/dev/drbdMINOR``, each in a few words; empty when nobody can be seen."""
+    """The openers of ``/dev/drbdMINOR``, each in a few words; empty: none can be found."""
     ids = await threads.run(_domains, minor, root)
     return [await _domain(number) for number in ids] + await threads.run(_others, minor, root)
 
 
 async def hasten(resource: Resource, root: Path = Path("/")) -> None:
-    """Where a domain that is dying holds it open: end what keeps that from dying, as far as can be told."""
+    """If a dying domain holds the resource open: end DRBD's dead connections, which may keep the domain from dying.
+
+    It does as much as it can, and ignores errors.
+    """
     with suppress(DriverError, OSError):
         for volume in resource.volumes:
             if await _dying(volume.minor, root):
@@ -52,17 +51,16 @@ async def hasten(resource: Resource, root: Path = Path("/")) -> None:
 
 async def _dying(minor: int, root: Path) -> bool:
     for number in await threads.run(_domains, minor, root):
-        if _DYING.search((await command.run(("xl", "list", number), timeout=PATIENCE)).stdout):
+        if await single.is_dying(number):
             return True
     return False
 
 
 async def _domain(number: str) -> str:
     try:
-        done = await command.run(("xl", "domname", number), timeout=PATIENCE)
+        name = await single.name(number)
     except DriverError:
         return f"the domain with the id {number}"
-    name = done.stdout.strip() if done.returncode == 0 else ""
     return f"the domain {name} (id {number})" if name else f"the domain with the id {number}"
 
 
@@ -94,7 +92,7 @@ def _loops(minor: int, root: Path) -> Iterator[str]:
 
 
 def _domains(minor: int, root: Path) -> list[str]:
-    """The ids of those with it for a disk: xen-blkback's ``vbd-DOMID-DEVICE/physical_device``, in hexadecimal."""
+    """The ids of domains that have it as a disk: xen-blkback's ``vbd-DOMID-DEVICE/physical_device``, hexadecimal."""
     devices = _within(root / "sys/bus/xen-backend/devices")
     wanted = f"{look.MAJOR:x}:{minor:x}"
     return [d.name.split("-")[1] for d in devices if _text(d / "physical_device").strip() == wanted]
@@ -113,7 +111,7 @@ def _processes(minor: int, root: Path) -> Iterator[str]:
 
 
 def _state(process: Path) -> str:
-    """The letter after the name in parentheses, which may hold parentheses and blanks itself; proc_pid_stat(5)."""
+    """The letter after the name in parentheses; the name may itself have parentheses and blanks. proc_pid_stat(5)."""
     return _text(process / "stat").rpartition(")")[2].strip()[:1]
 
 

@@ -1,34 +1,35 @@
-"""A resource's state in words, for who reads ``failoverctl status``. Pure."""
+"""The state of a resource in words, for ``failoverctl status``. Pure."""
 
 from __future__ import annotations
 
-from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.judge import Limits, grace, impairment
-from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.drbdstate.status import PRIMARY, Peer, PeerVolume, Resource
+from failoverd.drivers.drbd import staleness
+from failoverd.drivers.drbd.policy import Limits, grace, primary_obstacle
+from failoverd.drivers.drbd.staleness import Loss, Record
+from failoverd.ports.drbd.status import PRIMARY, Peer, PeerVolume, Resource
 
 
-def detail(view: Resource, memory: Memory) -> str:
-    """The state in a line for a person."""
-    impaired = view.role == PRIMARY and impairment(view)
-    parts = [f"{view.role}, {impaired or ('no disk here, as configured' if view.client else view.disks)}"]
-    if not view.quorate and not impaired:
+def detail(view: Resource, record: Record) -> str:
+    """The state in one line, for an operator."""
+    obstacle = view.role == PRIMARY and primary_obstacle(view)
+    parts = [f"{view.role}, {obstacle or ('no disk here, as configured' if view.client else view.disks)}"]
+    if not view.quorate and not obstacle:
         parts.append("no quorum")
-    if view.suspended and not (impaired and "suspended" in impaired):
+    if view.suspended and not (obstacle and "suspended" in obstacle):
         parts.append(f"I/O suspended ({', '.join(sorted(view.suspended))})")
     parts += map(_peer, view.peers)
-    if memory.loss is not None and not view.primary:
-        parts.append(_loss(memory.loss, view))
+    if record.loss is not None and not view.primary:
+        parts.append(_loss(record.loss, view))
     return "; ".join(parts)
 
 
-def alarm(view: Resource, memory: Memory, now: float, limits: Limits, *, voted: bool) -> str | None:
-    """StandAlone: DRBD has found two histories of the data, or somebody has disconnected it; it will not try again.
+def alarm(view: Resource, record: Record, now: float, limits: Limits, *, voted: bool) -> str | None:
+    """The alarm for StandAlone peers: after a split brain or a disconnect by hand, DRBD does not reconnect by itself.
 
-    `voted` as in `judge.obstacle`: then whoever has quorum is sound.
+    None: no peer is StandAlone, or only peers that were not met yet during `connect_grace`. `voted`: as in
+    `policy.obstacle`; then a node with quorum is healthy.
     """
-    young = now < grace(memory, limits)
-    names = " and ".join(peer.name for peer in view.alone if peer.id in memory.met or not young)
+    young = now < grace(record, limits)
+    names = " and ".join(peer.name for peer in view.alone if peer.id in record.met or not young)
     if not names:
         return None
     again = f"drbdadm {'adjust' if view.nine else 'connect'} {view.name}"
@@ -48,8 +49,20 @@ def alarm(view: Resource, memory: Memory, now: float, limits: Limits, *, voted: 
     )
 
 
+def frozen(view: Resource) -> str:
+    """The alarm for a Primary whose I/O stays frozen: DRBD asks its handler once for each loss of a peer."""
+    names = " and ".join(peer.name for peer in view.peers if not peer.connected) or "a peer"
+    unknown = (
+        f"its handler fence-peer cannot say that {names} is off or at standby (journalctl -t failoverd-fence-peer)"
+    )
+    return (
+        f"DRBD has frozen the I/O since it lost {names}, and {unknown}: bring {names} back, or switch it off and then "
+        f"run drbdadm resume-io {view.name}"
+    )
+
+
 def _loss(loss: Loss, view: Resource) -> str:
-    since = memories.at(loss.wall)
+    since = staleness.at(loss.wall)
     if any(peer.id == loss.peer and peer.connected for peer in view.peers):
         return f"what the Primary ({loss.name}) has written since {since} is not all here yet"
     return f"replication from the Primary ({loss.name}) is down since {since}"
@@ -65,7 +78,7 @@ def _peer(peer: Peer) -> str:
 
 
 def _replication(volume: PeerVolume, peer: str) -> str:
-    """How a volume is doing with a peer; empty when both have the same."""
+    """The replication of a volume with a peer; empty: the data of both is the same, or replication is off."""
     state = volume.replication
     if state in ("Established", "Off"):
         return ""

@@ -1,17 +1,18 @@
-"""A Xen guest: created on the MASTER with ``xl create``, shut down everywhere else.
+"""A Xen guest: created on the MASTER with ``xl create``, shut down on every other node.
 
-From the outside in: guest.py has the two verbs, look.py what there is of a domain (listing.py asks for all of them,
-domain.py reads the answer, keeper.py finds the xl that may start one), dying.py what keeps one from its end, config.py
-and disk.py what must be so before one is created (backing.py: what a disk stands on), and events.py notices what
-happens to them.
+From the outside in: guest.py activates and deactivates; look.py finds the state of a domain (xl_processes.py finds the
+xl that may start it); dying.py names the reason why a domain does not end; config.py and disk.py check the file and the
+disks before a domain is created (backing.py finds the devices below a disk), and files.py the room for xl's own files;
+events.py reports changes. Xen itself is
+asked in ports/xl/.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from failoverd.core.options import option
 from failoverd.core.spec import ResourceSpec
-from failoverd.drivers import option
 from failoverd.drivers.xen.events import watch
 from failoverd.drivers.xen.guest import Guest
 
@@ -25,18 +26,18 @@ class Options:
     config: str = option(
         "The domain's configuration file, as `xl create` takes it: `/etc/xen/web.cfg`. Not in `/etc/xen/auto`, its "
         "disks plain (`phy:/dev/drbdN`), and without `restart` in `on_crash`, `on_watchdog` and `on_poweroff`: "
-        "failoverd is what starts it again.",
+        "only failoverd may start it again.",
         pattern="^/",
     )
 
     def __post_init__(self) -> None:
-        """Hold the path to what xl needs; ValueError says what is expected."""
+        """Check the path. ValueError, with the expected form, if it is not absolute."""
         if not self.config.startswith("/"):
             raise ValueError(f'config: "{self.config}": expected the whole path, e.g. "/etc/xen/web.cfg"')
 
     @property
     def owns(self) -> tuple[str, ...]:
-        """What no other resource may change."""
+        """The domain: no other resource may start or stop it."""
         return (f"the domain of {self.config}",)
 
 

@@ -1,6 +1,6 @@
-"""Which DRBD devices a path leads to: by whatever name, and through whatever the kernel has put between.
+"""The DRBD devices below a path: through symbolic links, partitions, stacked devices, loops and file systems.
 
-What this must not do: run in the event loop. A path may lead to a disk, or a server, that hangs.
+It must not run in the event loop: a path may lead to a disk, or a server, that hangs.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import re
 import stat
 from pathlib import Path
 
-from failoverd.drivers import DriverError
-from failoverd.drivers.drbdstate import look
+from failoverd.ports.drbd import look
+from failoverd.ports.errors import DriverError
 
-#: Where the kernel says what a block device is made of.
+#: The mount point of sysfs, in which the kernel describes block devices.
 SYS = Path("/sys")
 
 _DEVICE = re.compile(r"/dev/drbd(\d+)")
 
-#: Where DRBD's devices and udev's links to them are: ``/dev/drbd0``, ``/dev/drbd/by-res/vpn/0``, ``/dev/drbd_vpn``.
+#: DRBD's devices and udev's links to them: ``/dev/drbd0``, ``/dev/drbd/by-res/vpn/0``, ``/dev/drbd_vpn``.
 _NAMES = re.compile(r"/dev/drbd\b|/dev/drbd[_\d]")
 
 
 def named(path: str) -> frozenset[int]:
-    """The minor, where the path has the name of a DRBD device or is a link to one; empty where it has another."""
+    """The minor, if the path is the name of a DRBD device or a link to one; otherwise empty."""
     found = _DEVICE.fullmatch(path) or _DEVICE.fullmatch(os.path.realpath(path))
     return frozenset() if found is None else frozenset({int(found[1])})
 
 
 def minors(path: str) -> frozenset[int]:
-    """The minors of the DRBD devices beneath it; empty when there are none. DriverError when that cannot be told."""
+    """The minors of the DRBD devices below the path; empty if there are none. DriverError: they cannot be found out."""
     known = named(path)
     if known:
         return known
@@ -44,9 +44,10 @@ def minors(path: str) -> frozenset[int]:
 
 
 def number(path: str) -> int | None:
-    """The block device that it is, or whose file system it is on; None when there is none. OSError: it is not there.
+    """The number of the block device at the path, or of the device whose file system has the file; None: neither.
 
-    Some file systems have no device of their own (btrfs, those of a network): what they stand on is not seen here.
+    File systems without a device number of their own (btrfs, network file systems) count as none, so a DRBD device
+    below them is not found. OSError: there is nothing at the path.
     """
     it = Path(path).stat()
     if stat.S_ISBLK(it.st_mode):
@@ -55,7 +56,7 @@ def number(path: str) -> int | None:
 
 
 def _beneath(number: int) -> frozenset[int]:
-    """As `minors`, of a block device: itself, what it is a part of, what it is stacked on, what it loops over."""
+    """As `minors`, from the number of a block device: itself, its disk, its lower devices, the file of its loop."""
     if os.major(number) == look.MAJOR:
         return frozenset({os.minor(number)})
     device = SYS / f"dev/block/{os.major(number)}:{os.minor(number)}"
@@ -66,7 +67,7 @@ def _beneath(number: int) -> frozenset[int]:
         loop = place / "loop/backing_file"
         looped = loop.read_text(encoding="utf-8").rstrip("\n") if loop.exists() else None
     except (OSError, ValueError) as error:
-        raise DriverError(f"what it stands on cannot be told ({device}: {error})") from error
+        raise DriverError(f"cannot find the devices below it ({device}: {error})") from error
     found = frozenset[int]().union(*map(_beneath, numbers))
     return found if looped is None else found | minors(looped)
 

@@ -1,6 +1,6 @@
-"""What a domain is configured to be. xl itself reads its file, so that there is one parser of it and no opinions.
+"""The configuration of a domain. xl parses the file, so failoverd reads it exactly as ``xl create`` does.
 
-What this must not do: start anything (``xl -N`` only prints), or judge more than xl would.
+It must not start anything: ``xl -N`` only prints.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from failoverd import threads
-from failoverd.drivers import DriverError, Refused, TimedOut, command
-from failoverd.drivers.shared import Shared
-from failoverd.drivers.xen.domain import why
-
-#: Seconds that one xl which only looks may take; it answers in 50 ms.
-PATIENCE = 10.0
+from failoverd.osutil import threads
+from failoverd.ports import command
+from failoverd.ports.coalesce import Shared
+from failoverd.ports.errors import DriverError, Refused, TimedOut
+from failoverd.ports.xl.domain import why
+from failoverd.ports.xl.listing import XL_TIMEOUT_S
 
 XL_CONF = Path("/etc/xen/xl.conf")
 
-#: Events after which xl must not start the domain again by itself, beside failoverd, which counts, and may be stopping
-#: it. A reboot is the guest's own wish: after that it may.
-_OURS = ("on_poweroff", "on_crash", "on_watchdog")
+#: After these events xl must not restart the domain: failoverd counts restarts, and may be stopping the domain just
+#: then. After a reboot, which the guest itself requests, xl may.
+_NO_RESTART = ("on_poweroff", "on_crash", "on_watchdog")
 
-#: KiB that Xen needs beside what the guest gets, as libxl counts, at the least.
-_BESIDE = {"pv": 1024, "pvh": 2048, "hvm": 2048}
+#: The least memory that libxl adds to the guest's own, by type of domain.
+_OVERHEAD_KIB = {"pv": 1024, "pvh": 2048, "hvm": 2048}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A disk of a domain: what is behind it, and the block script that xl would run for it, if not its own.
+    """A disk of a domain.
 
-    `path`: empty where there is none, as in a drive without a medium. `elsewhere`: another domain than this serves it.
+    `path`: the target, a device or an image; empty for a drive without a medium. `script`: the block script; None: xl's
+    own. `elsewhere`: the backend is in another domain than Domain-0.
     """
 
     path: str
@@ -46,9 +46,10 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What xl makes of a file. `memory`: KiB without which the domain cannot be built.
+    """A domain's configuration as xl has parsed it.
 
-    `actions`: what xl does by itself after an event, as ``on_crash``; what is ``destroy`` by default may be left out.
+    `memory`: KiB that the domain needs at least. `actions`: xl's action after each event, such as ``on_crash``; the
+    output of xl omits some that are ``destroy``.
     """
 
     name: str
@@ -57,12 +58,12 @@ class Config:
     actions: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def objection(self) -> str:
-        """Why failoverd does not start such a domain, with the remedy; empty when it does."""
+    def obstacle(self) -> str:
+        """The reason why failoverd never starts such a domain, with the remedy; empty if there is none."""
         for disk in self.disks:
             if disk.script is not None and "drbd" in disk.script:
                 return f"disk drbd:{disk.path}: xl would change DRBD's roles by itself; write phy:/dev/drbdN instead"
-        for event in _OURS:
+        for event in _NO_RESTART:
             if "restart" in self.actions.get(event, ""):
                 return f'{event}: xl would start {self.name} again, beside failoverd; write {event} = "destroy"'
         if "rename" in self.actions.get("on_reboot", ""):
@@ -71,19 +72,19 @@ class Config:
 
 
 def parse(text: str) -> Config:
-    """From the JSON of ``xl -N create FILE``. ValueError when it is something else."""
+    """Parse the JSON that ``xl -N create FILE`` prints. ValueError: it has another format."""
     try:
         it: dict[str, Any] = json.loads(text)
         build = it["b_info"]
         kib = build.get("target_memkb", build.get("max_memkb", 0))
         return Config(
             name=str(it["c_info"]["name"]),
-            memory=int(kib) + _BESIDE.get(it["c_info"].get("type"), 0),
+            memory=int(kib) + _OVERHEAD_KIB.get(it["c_info"].get("type"), 0),
             disks=tuple(map(_disk, it.get("disks", ()))),
             actions={key: str(value) for key, value in it.items() if key.startswith("on_")},
         )
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not what `xl -N create` prints: {error!r}") from error
+        raise ValueError(f"unexpected output of `xl -N create`: {error!r}") from error
 
 
 def _disk(it: Mapping[str, Any]) -> Disk:
@@ -92,14 +93,18 @@ def _disk(it: Mapping[str, Any]) -> Disk:
 
 
 class File:
-    """The configuration file of one domain, read again only when it has changed."""
+    """The configuration file of one domain. xl parses it again only after a change."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._read: tuple[tuple[int, int, int], Config] | None = None
 
     async def read(self, timeout: float) -> Config:
-        """What it says. Refused when xl does not understand it; another DriverError when xl cannot be asked."""
+        """The configuration, within `timeout` seconds for xl and a third of that for the disk.
+
+        Refused: the file is missing, or xl rejects it. TimedOut: the disk or xl does not answer. DriverError: xl cannot
+        reach Xen.
+        """
         try:
             async with asyncio.timeout(timeout / 3):
                 version = await threads.run(_version, self._path)
@@ -113,7 +118,7 @@ class File:
         done = await command.run(("xl", "-N", "create", self._path), timeout=timeout)
         if done.returncode != 0:
             said = why(done.stderr) or f"exit status {done.returncode}"
-            # It failed before it came to read anything.
+            # xl has failed before it read the file.
             if "cannot init xl context" in done.stderr:
                 raise DriverError(f"xl: {said}")
             raise Refused(f"{self._path}: {said}")
@@ -135,19 +140,21 @@ def _version(path: str) -> tuple[int, int, int]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-#: What Xen says of the machine.
-_info = Shared("xl info", lambda: command.run(("xl", "info"), timeout=PATIENCE))
+_info = Shared("xl info", lambda: command.run(("xl", "info"), timeout=XL_TIMEOUT_S))
 
 
 async def memory_missing(config: Config) -> str:
-    """Why there is too little memory for the domain, with the numbers; empty when that is not known for certain."""
-    done = await _info.read(PATIENCE)
+    """Needed and free memory as a message, if Xen has too little for the domain; empty if it has enough.
+
+    Also empty if that is uncertain: xl info fails, or xl may shrink Domain-0.
+    """
+    done = await _info.read(XL_TIMEOUT_S)
     said = dict(re.findall(r"^(\w+) *: (.*)$", done.stdout, re.MULTILINE))
     free = said.get("free_memory", "")
     if done.returncode != 0 or not free.isdecimal():
         return ""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(XL_TIMEOUT_S):
             if await threads.run(_balloons, said.get("xen_commandline", "")):
                 return ""
     except TimeoutError:
@@ -162,7 +169,7 @@ async def memory_missing(config: Config) -> str:
 
 
 def _balloons(commandline: str) -> bool:
-    """Whether xl itself makes Domain-0 smaller for a domain that needs memory: as xl.conf says, or without dom0_mem."""
+    """Whether xl shrinks Domain-0 when a new domain needs memory: `autoballoon` in xl.conf, or a missing dom0_mem."""
     try:
         text = XL_CONF.read_text(encoding="utf-8", errors="replace")
     except OSError:

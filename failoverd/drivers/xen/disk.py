@@ -1,7 +1,7 @@
-"""Whether a domain's disks are safe to start it on: those on DRBD are Primary and UpToDate here, and with quorum.
+"""The check of a domain's disks before it starts: those on DRBD must be Primary and UpToDate here, with quorum.
 
-What this must not do: change a role, which is the DRBD resource's business, which the domain needs; or take a disk for
-none of DRBD's of which that cannot be told.
+It must not change a role: the DRBD resource that the guest needs does that. It must not pass a disk if it cannot find
+out whether the disk is on DRBD.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from failoverd import threads
-from failoverd.drivers import DriverError
-from failoverd.drivers.drbdstate import look
-from failoverd.drivers.drbdstate.status import PRIMARY, UP_TO_DATE, Resource
 from failoverd.drivers.xen import backing
 from failoverd.drivers.xen.config import Disk
+from failoverd.osutil import threads
+from failoverd.ports.drbd import look
+from failoverd.ports.drbd.status import PRIMARY, UP_TO_DATE, Resource
+from failoverd.ports.errors import DriverError
 
-#: Xen's own block script: its target is a device or an image, and no more. And those that go to another machine.
+#: Xen's own block script, whose target is a device or an image, and the scripts whose target is on another machine.
 _PLAIN = "block"
 _REMOTE = frozenset({"block-iscsi", "block-nbd"})
 
-#: What QEMU goes to another machine for.
+#: The targets that QEMU reaches over the network.
 _PROTOCOL = re.compile(r"(?:https?|iscsi|nbd|rbd):")
 
 
-async def objection(disks: Iterable[Disk]) -> str:
-    """Why no domain is started on such disks, whatever they are like now, with the remedy; empty when one may be."""
+async def obstacle(disks: Iterable[Disk]) -> str:
+    """The reason why failoverd starts no domain on such disks, whatever their state; empty if there is none."""
     if look.generation() is None:
         return ""  # there is no DRBD in this kernel
     for disk in disks:
         if await threads.run(_unclear, disk):
             return (
-                f"disk {disk.path}: it cannot be told whether it is on DRBD; name the device by its whole path "
-                "(target=/dev/drbd0, say), and have a block script find it by that"
+                f"disk {disk.path}: failoverd cannot find out whether it is on DRBD; give the whole path of the "
+                "device, such as target=/dev/drbd0, also if a block script attaches it"
             )
     return ""
 
 
 async def check(disks: Iterable[Disk]) -> None:
-    """Return when nothing speaks against the disks; DriverError says what does, or that it cannot be seen."""
+    """Raise DriverError if a disk is not safe to start a domain on now, or if that cannot be observed."""
     for wrong in await asyncio.gather(*map(_check, disks)):
         if wrong:
             raise DriverError(wrong)
 
 
 async def resources(disks: Iterable[Disk]) -> frozenset[str]:
-    """The names of the DRBD resources that the disks are on, as far as they can be told."""
+    """The names of the DRBD resources below the disks. It omits those that it cannot find out."""
     found = set()
     for disk in disks:
         with suppress(DriverError, OSError):
@@ -58,7 +58,7 @@ async def resources(disks: Iterable[Disk]) -> frozenset[str]:
 
 
 def _unclear(disk: Disk) -> bool:
-    """It may lead to a DRBD device, and by its path nobody can tell."""
+    """Whether the disk may be on a DRBD device that its path does not reveal."""
     script = PurePath(disk.script or _PLAIN).name
     if not disk.path or disk.elsewhere or script in _REMOTE or _PROTOCOL.match(disk.path):
         return False
@@ -68,7 +68,7 @@ def _unclear(disk: Disk) -> bool:
 async def _check(disk: Disk) -> str:
     try:
         for minor in await threads.run(_minors, disk):
-            if wrong := judge(await look.read_minor(minor), minor):
+            if wrong := problem(await look.read_minor(minor), minor):
                 return f"disk {disk.path}: {wrong}"
     except DriverError as error:
         return f"disk {disk.path}: {error.reason}"
@@ -77,12 +77,12 @@ async def _check(disk: Disk) -> str:
 
 def _minors(disk: Disk) -> frozenset[int]:
     if not disk.path.startswith("/"):
-        return frozenset()  # none, or `objection` has judged it
+        return frozenset()  # no medium, or a case for `obstacle`
     return backing.named(disk.path) if disk.elsewhere else backing.minors(disk.path)
 
 
-def judge(view: Resource, minor: int) -> str:
-    """Why nothing may be started on the device, which is one of the resource's; empty when it may."""
+def problem(view: Resource, minor: int) -> str:
+    """The reason why no domain may start on the device `minor` of the resource; empty if one may."""
     device = next(volume for volume in view.volumes if volume.minor == minor)
     name = f"DRBD resource {view.name}"
     role = device.role or view.role
@@ -92,4 +92,7 @@ def judge(view: Resource, minor: int) -> str:
         return f"{name} is {device.disk} here"
     if device.quorum is False:
         return f"{name} has no quorum"
-    return f"{name} is suspended" if view.suspended else ""
+    if view.suspended:
+        return f"{name} is suspended"
+    others = " and ".join(peer.name for peer in view.primaries)
+    return f"{name} is Primary on {others} too, and the guest may run there (allow-two-primaries)" if others else ""

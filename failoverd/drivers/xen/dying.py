@@ -1,6 +1,6 @@
-"""A domain that goes on dying: what is known to keep one, found by its disks, named, and let go.
+"""A domain that stays dying: find the dead DRBD connection that holds its memory, name it, and end it.
 
-Every domain dies for a moment, in which its memory is given back. What this must not do: hold up one that just dies.
+Every domain is dying for a moment, while Xen frees its memory. It must not delay a domain that ends normally.
 """
 
 from __future__ import annotations
@@ -11,35 +11,39 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from failoverd import log
-from failoverd.drivers import DriverError
-from failoverd.drivers.drbdstate import wire
-from failoverd.drivers.drbdstate.wire import Wire
 from failoverd.drivers.xen import disk
-from failoverd.drivers.xen.config import PATIENCE, Disk
-from failoverd.drivers.xen.domain import Condition, Domain
-from failoverd.drivers.xen.look import Eye
+from failoverd.drivers.xen.config import Disk
+from failoverd.drivers.xen.look import DomainFinder
+from failoverd.ports.drbd import wire
+from failoverd.ports.drbd.wire import Wire
+from failoverd.ports.errors import DriverError
+from failoverd.ports.xl.domain import Condition, Domain
+from failoverd.ports.xl.listing import XL_TIMEOUT_S
 
-#: Seconds that a domain may be dying before it is asked why.
-LINGER = 2.0
+#: A domain may be dying for this time before its DRBD connections are checked.
+DYING_GRACE_S = 2.0
 
 _log = log.get("xen")
 
 
 class Death:
-    """That of the domain which one eye looks for."""
+    """The dying of one domain, found by `finder`."""
 
-    def __init__(self, eye: Eye) -> None:
-        self._eye = eye
+    def __init__(self, finder: DomainFinder) -> None:
+        self._finder = finder
         self._domain: int | None = None
         self._since = 0.0
         self._told = ""
 
     async def why(self, domain: Domain | None) -> str:
-        """What holds memory of one that goes on dying, with the remedies, to be added to a line; empty if nothing."""
+        """The dead connections that hold memory of a dying domain, with their remedies, to append to a message.
+
+        Empty if there is none, or if the domain is not dying, or for less than DYING_GRACE_S.
+        """
         return await self._why(domain, end=False)
 
     async def hasten(self, domain: Domain | None, seconds: float) -> str:
-        """The same, and let it go. In at most so many `seconds`: what is not told by then is what was told last."""
+        """As `why`, and end these connections. After `seconds` it returns its previous result."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 self._told = await self._why(domain, end=True)
@@ -49,9 +53,9 @@ class Death:
         if not self._lingers(domain):
             return ""
         try:
-            wires = await _dead((await self._eye.file.read(PATIENCE)).disks)
+            wires = await _dead((await self._finder.file.read(XL_TIMEOUT_S)).disks)
         except DriverError as error:
-            return f"; whether a dead connection of DRBD's holds it cannot be told ({error.reason})"
+            return f"; cannot check for a dead connection of DRBD that holds it ({error.reason})"
         for it in wires if end else ():
             await self._let_go(it)
         return "".join(f"; {it}" for it in wires)
@@ -62,17 +66,21 @@ class Death:
             return False
         if domain.id != self._domain:
             self._domain, self._since = domain.id, time.monotonic()
-        return time.monotonic() - self._since >= LINGER
+        return time.monotonic() - self._since >= DYING_GRACE_S
 
     async def _let_go(self, it: Wire) -> None:
         try:
             await wire.end(it)
         except DriverError as error:
-            _log.warning("what keeps a domain from dying stays", domain=self._eye.name, reason=error.reason)
+            _log.warning(
+                "cannot end the dead connection that holds a dying domain",
+                domain=self._finder.name,
+                reason=error.reason,
+            )
         else:
-            _log.warning("what kept a domain from dying is ended", domain=self._eye.name, reason=str(it))
+            _log.warning("ended the dead connection that held a dying domain", domain=self._finder.name, reason=str(it))
 
 
 async def _dead(disks: Sequence[Disk]) -> list[Wire]:
-    """The dead connections of the DRBD resources that are a domain's disks."""
+    """The dead connections of the DRBD resources below the disks."""
     return [it for name in sorted(await disk.resources(disks)) for it in await wire.dead(name)]

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from failoverd.core import machine
-from failoverd.core.events import Alarm, Matter, Stirred, TransitionStarted, VrrpChanged
+from failoverd.core.context import CHECK_TIMEOUT_S, REPORT_GRACE_S, AdvanceContext
+from failoverd.core.effects import Alarm, AlarmKind, TransitionStarted
+from failoverd.core.events import ResourceChanged, VrrpChanged
 from failoverd.core.model import InstanceState
-from failoverd.core.settle import settle
+from failoverd.core.reconcile import reconcile
 from failoverd.core.spec import Config, InstanceSpec, ResourceSpec
-from failoverd.core.turn import LATE, LOOK_TIMEOUT, Turn
 from failoverd.core.words import Level, Phase, VrrpState
 from tests.unit.core.world import World
 
@@ -44,11 +45,11 @@ def test_an_event_settles_only_whom_it_concerns(monkeypatch: pytest.MonkeyPatch)
     everybody_becomes(world, VrrpState.BACKUP)
     settled: list[str] = []
 
-    def counting(turn: Turn, instance: InstanceState) -> InstanceState:
+    def counting(context: AdvanceContext, instance: InstanceState) -> InstanceState:
         settled.append(instance.spec.name)
-        return settle(turn, instance)
+        return reconcile(context, instance)
 
-    monkeypatch.setattr(machine, "settle", counting)
+    monkeypatch.setattr(machine, "reconcile", counting)
     state, _ = machine.advance(world.state, VrrpChanged(instance="VI_7", state=VrrpState.MASTER), world.now)
     assert settled == ["VI_7"]
     assert state.instances["VI_7"].phase is Phase.PROMOTING
@@ -83,13 +84,13 @@ def test_one_instances_event_is_not_the_cause_of_anothers_transition() -> None:
     everybody_becomes(world, VrrpState.BACKUP)
     while not world.looks:
         world.tick()
-    world.now += LATE
+    world.now += REPORT_GRACE_S
     world.end_look(("VI_1", "r0"))
-    world.send(Stirred(instance="VI_1", resource="r0"))
+    world.send(ResourceChanged(instance="VI_1", resource="r0"))
     world.actual["VI_1", "r0"] = Level.ACTIVE
     world.log.clear()
-    world.now += LOOK_TIMEOUT
+    world.now += CHECK_TIMEOUT_S
     world.end_look(("VI_1", "r0"))
     started = {e.instance: e.cause for e in world.log if isinstance(e, TransitionStarted)}
-    assert started == {"VI_0": "looking at r0 took too long", "VI_1": "r0 was observed active"}
-    assert [e.instance for e in world.log if isinstance(e, Alarm) and e.matter is Matter.DRIFT] == ["VI_1"]
+    assert started == {"VI_0": "the check of r0 timed out", "VI_1": "r0 was observed active"}
+    assert [e.instance for e in world.log if isinstance(e, Alarm) and e.kind is AlarmKind.DRIFT] == ["VI_1"]

@@ -7,22 +7,20 @@ from dataclasses import replace
 import pytest
 
 from failoverd.core import machine
+from failoverd.core.context import REPORT_GRACE_S
+from failoverd.core.effects import Alarm, Observe, RunStep, TransitionStarted
 from failoverd.core.events import (
-    Alarm,
-    Observe,
-    Reasserted,
+    LowerPriorityAdvert,
     Reloaded,
     ResourceObserved,
-    RunStep,
     StepEnded,
     Tick,
-    TransitionStarted,
     VipsSeen,
     VrrpChanged,
 )
-from failoverd.core.model import Observation, State, Step
+from failoverd.core.model import State
+from failoverd.core.resource import Observation, Step
 from failoverd.core.spec import Config, InstanceSpec
-from failoverd.core.turn import LATE
 from failoverd.core.words import Keepalived, Level, OnFailure, Outcome, Phase, Target, Verb, VrrpState
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active, running, standby
 from tests.unit.core.world import VIP, World, config, resource
@@ -47,13 +45,14 @@ def test_that_somebody_else_removed_the_vip_is_why_keepalived_said_backup() -> N
     world.send(VipsSeen(present={VIP: False}, removers={VIP: "systemd-network (process 312)"}))
     world.say(VrrpState.BACKUP)
     assert causes(world)[-1] == (
-        f"keepalived said BACKUP after {VIP.address} was removed from {VIP.interface} by systemd-network (process 312)"
+        f"keepalived reported BACKUP after {VIP.address} was removed from {VIP.interface} "
+        "by systemd-network (process 312)"
     )
     world.settle()
     world.say(VrrpState.MASTER, vip=True)
     world.settle()
     world.say(VrrpState.BACKUP, vip=False)
-    assert causes(world)[-1] == "keepalived said BACKUP"
+    assert causes(world)[-1] == "keepalived reported BACKUP"
 
 
 def test_that_somebody_else_removed_the_vip_may_be_seen_after_keepalived_said_backup() -> None:
@@ -61,7 +60,7 @@ def test_that_somebody_else_removed_the_vip_may_be_seen_after_keepalived_said_ba
     world.say(VrrpState.BACKUP, vip=True)
     world.vips[VIP] = False
     world.send(VipsSeen(present={VIP: False}, removers={VIP: "ip (process 312)"}))
-    because = f"keepalived said BACKUP after {VIP.address} was removed from {VIP.interface} by ip (process 312)"
+    because = f"keepalived reported BACKUP after {VIP.address} was removed from {VIP.interface} by ip (process 312)"
     assert causes(world)[-1] == because
     world.settle()
     world.check()
@@ -74,7 +73,25 @@ def test_a_vip_that_came_back_was_not_why_keepalived_said_backup() -> None:
     world.send(VipsSeen(present={VIP: False}, removers={VIP: "ip (process 312)"}))
     world.send(VipsSeen(present={VIP: True}))
     world.say(VrrpState.BACKUP, vip=False)
-    assert causes(world)[-1] == "keepalived said BACKUP"
+    assert causes(world)[-1] == "keepalived reported BACKUP"
+
+
+def test_where_a_vip_is_instead_is_why_mastership_is_refused_for_as_long_as_it_is_there() -> None:
+    world = active(*CHAIN)
+    world.vips[VIP] = False
+    world.send(VipsSeen(present={VIP: False}, instead={VIP: "is on vrrp.51, not on eth0"}))
+    assert world.instance.reason == f"waiting: {VIP.address} is on vrrp.51, not on eth0"
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
+    assert alarms(world)[-1] == f"MASTER, but {VIP.address} is on vrrp.51, not on eth0"
+    world.send(VipsSeen(present={VIP: False}, instead={VIP: "is not usable on eth0"}))
+    assert alarms(world)[-1] == f"MASTER, but {VIP.address} is not usable on eth0"
+    world.send(VipsSeen(present={VIP: False}))
+    assert alarms(world)[-1] == f"MASTER, but {VIP.address} is not on {VIP.interface}"
+    world.say(VrrpState.MASTER, vip=True)
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+    assert not world.instance.instead
 
 
 def test_the_last_event_of_a_dead_keepalived_is_no_word_of_the_next_one() -> None:
@@ -122,7 +139,7 @@ def test_lower_priority_adverts_do_not_renew_hope_for_ever() -> None:
             world.end_step(DISK, Outcome.FAILED, works=False)
         world.now += 1.0
         world.send(Tick())
-        world.send(Reasserted(instance="VI_1"))
+        world.send(LowerPriorityAdvert(instance="VI_1"))
         for key in list(world.looks):
             world.end_look(key)
     assert world.instance.phase is Phase.FAILED
@@ -134,12 +151,12 @@ def test_lower_priority_adverts_do_not_flood_the_history() -> None:
     world.log.clear()
     for _ in range(100):
         world.now += 0.1
-        world.send(Reasserted(instance="VI_1"))
+        world.send(LowerPriorityAdvert(instance="VI_1"))
         assert world.instance.phase is Phase.ACTIVE
         for key in list(world.looks):
             world.end_look(key)
     told = [e.cause for e in world.log if isinstance(e, TransitionStarted)]
-    assert told == ["keepalived heard another MASTER beside this one"]
+    assert told == ["keepalived received an advert of another MASTER"]
 
 
 def test_the_next_word_renews_hope_also_when_it_asks_for_the_same() -> None:
@@ -328,12 +345,53 @@ def test_a_step_goes_on_under_another_name(new: tuple[str, str]) -> None:
     assert not state.lent
 
 
+def test_where_two_names_are_swapped_both_steps_are_awaited_by_both() -> None:
+    """One began under its name, the other one runs on what it moves now."""
+    web, mail = frozenset({"the domain web"}), frozenset({"the domain mail"})
+    world = active(resource("a", options="web", moves=web), resource("b", options="mail", moves=mail), vips=())
+    world.say(VrrpState.BACKUP)
+    a, b = ("VI_1", "a"), ("VI_1", "b")
+    assert {*world.steps} == {a, b}
+    swapped = config(resource("a", options="mail", moves=mail), resource("b", options="web", moves=web), vips=())
+    world.config = swapped
+    world.send(Reloaded(config=swapped))
+    world.send(VrrpChanged(instance="VI_1", state=VrrpState.MASTER))
+    ended = StepEnded(
+        instance="VI_1", resource="a", step=world.steps.pop(a).step, outcome=Outcome.DONE, reason="",
+        seen=Observation(level=Level.STANDBY),
+    )  # fmt: skip
+    state, effects = machine.advance(world.state, ended, world.now)
+    assert not [e for e in effects if isinstance(e, RunStep | Observe)]
+    state, _ = machine.advance(state, Reloaded(config=swapped), world.now)
+    last = replace(ended, resource="b", step=world.steps.pop(b).step)
+    state, effects = machine.advance(state, last, world.now)
+    assert {e.resource for e in effects if isinstance(e, Observe)} == {"a", "b"}
+    assert not state.lent
+    assert not any(r.step or r.others or r.confirmed for r in state.instances["VI_1"].resources.values())
+
+
+def test_an_earlier_daemons_step_is_known_by_what_it_moves() -> None:
+    """A reload had renamed it before that daemon was killed."""
+    domain = frozenset({"the domain web"})
+    begun = Step(id=1, verb=Verb.ACTIVATE, deadline=9e9, of=WEB, things=domain)
+    state = State(config=Config(), instances={}, orphans={WEB: begun}, next_step=2)
+    spec = resource("web1", moves=domain)
+    new = Config(instances={"VI_1": InstanceSpec(name="VI_1", resources={"web1": spec})})
+    state, _ = machine.advance(state, Reloaded(config=new), 0.0)
+    state, effects = machine.advance(state, VrrpChanged(instance="VI_1", state=VrrpState.MASTER), 0.0)
+    assert not [e for e in effects if isinstance(e, RunStep | Observe)]
+    unknown = Observation(level=Level.UNKNOWN)
+    ended = StepEnded(instance="VI_1", resource="web", step=1, outcome=Outcome.DONE, reason="", seen=unknown)
+    _, effects = machine.advance(state, ended, 1.0)
+    assert [e.spec for e in effects if isinstance(e, Observe | RunStep)] == [spec]
+
+
 def test_a_step_that_is_met_again_too_late_is_overdue() -> None:
     """Nobody waited for it while its resource was not configured."""
     world, step = promoting()
     whole = world.config
     world.reload(config())
-    world.now += step.timeout + LATE
+    world.now += step.timeout + REPORT_GRACE_S
     world.reload(whole)
     assert world.instance.resources["disk"].overdue
     assert world.instance.phase is Phase.FAILED

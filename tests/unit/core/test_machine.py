@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import typing
 from dataclasses import replace
 
 import pytest
 
-from failoverd.core import events, machine, outcomes
-from failoverd.core.events import (
-    Alarm,
-    Matter,
-    Observe,
-    Reasserted,
-    Reloaded,
-    Reset,
-    RunStep,
-    StepEnded,
-    TransitionEnded,
-    TransitionStarted,
-    TruthTold,
-    VrrpChanged,
+from failoverd.core import events, machine, outcomes, requests
+from failoverd.core.effects import Alarm, AlarmKind, Observe, RunStep, TransitionEnded, TransitionStarted
+from failoverd.core.events import LowerPriorityAdvert, Reloaded, StepEnded, Tick, VrrpChanged, VrrpStateReported
+from failoverd.core.requests import Reset
+from failoverd.core.resource import Observation
+from failoverd.core.spec import Config, InstanceSpec, Vip
+from failoverd.core.words import (
+    Drift,
+    Keepalived,
+    Level,
+    OnFailure,
+    Outcome,
+    Phase,
+    Target,
+    TransitionResult,
+    Verb,
+    VrrpState,
 )
-from failoverd.core.model import Observation
-from failoverd.core.spec import Config, InstanceSpec
-from failoverd.core.words import Ending, Keepalived, Level, OnFailure, Outcome, Phase, Target, Verb, VrrpState
 from tests.unit.core.world import VIP, World, config, resource
 
 DISK, GUEST, ROUTE = ("VI_1", "disk"), ("VI_1", "guest"), ("VI_1", "route")
@@ -53,11 +52,35 @@ def running(world: World) -> list[tuple[str, Verb]]:
     return [(name, step.verb) for (_, name), step in world.steps.items()]
 
 
-def test_the_table_handles_every_event_for_every_target() -> None:
-    kinds = set(typing.get_args(events.InstanceEvent))
-    assert set(machine.TABLE) == {None, *Target}
-    for target, rules in machine.TABLE.items():
-        assert set(rules) == kinds, target
+NOWHERE = {"instance": "VI_1", "resource": "gone"}
+NOBODY = {"instance": "VI_GONE", "resource": "bird"}
+UP = Observation(level=Level.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.VrrpChanged(instance="VI_GONE", state=VrrpState.MASTER),
+        events.LowerPriorityAdvert(instance="VI_GONE"),
+        events.VrrpStateReported(instance="VI_GONE", words=0, dbus=VrrpState.MASTER, stored=None),
+        events.VipsSeen(present={Vip(address="192.0.2.99", interface="eth9"): True}),
+        events.KeepalivedSeen(instances=frozenset({"VI_GONE"}), condition=Keepalived.GONE),
+        requests.Reset(instance="VI_GONE", cause="an operator"),
+        requests.Acknowledged(instance="VI_GONE"),
+        requests.RivalsNoted(instance="VI_GONE"),
+        events.VipElsewhere(instance="VI_GONE", vip=VIP, station="02:00:00:00:00:02"),
+        *(events.ResourceObserved(**names, look=1, seen=UP) for names in (NOWHERE, NOBODY)),
+        *(events.StepEnded(**names, step=1, outcome=Outcome.DONE, reason="", seen=UP) for names in (NOWHERE, NOBODY)),
+        *(events.ResourceChanged(**names) for names in (NOWHERE, NOBODY)),
+        *(events.ToolEnded(**names) for names in (NOWHERE, NOBODY)),
+        events.Tick(),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_is_not_configured_concerns_no_instance(event: events.Event) -> None:
+    world = active(*CHAIN)
+    state, effects = machine.advance(world.state, event, world.now)
+    assert (state.agenda.touched, state.instances, effects) == ((), world.state.instances, ())
 
 
 def test_promotion_follows_needs_and_demotion_is_its_mirror() -> None:
@@ -115,8 +138,8 @@ def test_backup_in_the_middle_of_a_promotion_awaits_the_step_and_undoes_it() -> 
     assert running(world) == [("guest", Verb.DEACTIVATE)]
     world.settle()
     assert world.instance.phase is Phase.STANDBY
-    endings = [e.ending for e in world.log if isinstance(e, TransitionEnded)]
-    assert endings[-2:] == [Ending.OVERTAKEN, Ending.STANDBY]
+    endings = [e.result for e in world.log if isinstance(e, TransitionEnded)]
+    assert endings[-2:] == [TransitionResult.OVERTAKEN, TransitionResult.STANDBY]
 
 
 def test_fifty_flaps_end_where_the_last_word_says() -> None:
@@ -196,7 +219,7 @@ def test_a_step_that_never_comes_back_does_not_keep_the_node_from_settling() -> 
     while world.instance.phase is Phase.PROMOTING:
         assert world.tick()
     assert world.instance.phase is Phase.FAILED
-    assert "never came back" in world.instance.alarm
+    assert "did not end by its deadline" in world.instance.alarm
     world.say(VrrpState.BACKUP)
     assert running(world) == [("disk", Verb.ACTIVATE)], "nothing is started on top of it"
     world.end_step(DISK)
@@ -209,7 +232,7 @@ def test_what_was_given_up_for_an_activation_is_stopped_when_that_comes_back_lat
     world.say(VrrpState.BACKUP)
     while world.instance.phase is Phase.DEMOTING:
         assert world.tick()
-    assert "its activate step never came back" in world.instance.alarm
+    assert "its activate step did not end by its deadline" in world.instance.alarm
     world.end_step(DISK)
     assert running(world) == [("disk", Verb.DEACTIVATE)]
 
@@ -359,7 +382,7 @@ def test_a_keepalived_that_speaks_for_another_instance_is_nothing_to_this_one() 
 def test_a_reassertion_verifies_everything() -> None:
     world = active(*CHAIN)
     world.actual[GUEST] = Level.STANDBY
-    world.send(Reasserted(instance="VI_1"))
+    world.send(LowerPriorityAdvert(instance="VI_1"))
     assert set(world.looks) == {DISK, GUEST, ROUTE}
     world.settle()
     assert world.actual[GUEST] is Level.ACTIVE
@@ -386,12 +409,12 @@ def test_a_reassertion_verifies_everything() -> None:
 )
 def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vip: bool, phase: Phase) -> None:
     world = World(config=config(resource("disk")), vips={VIP: vip})
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=dbus, stored=stored))
+    world.send(VrrpStateReported(instance="VI_1", words=world.instance.words, dbus=dbus, stored=stored))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
     if phase is Phase.UNKNOWN:
-        assert "waiting for an event" in world.instance.reason
+        assert ("keepalived has reported nothing" if vip else "waiting for an event") in world.instance.reason
         assert not any(isinstance(e, RunStep) for e in world.log), "it watches and does nothing"
 
 
@@ -407,7 +430,7 @@ def test_the_truth_at_start(dbus: VrrpState | None, stored: VrrpState | None, vi
 def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(booted: bool, vip: bool | None, phase: Phase) -> None:
     world = World(config=config(*CHAIN), vips={VIP: vip})
     world.actual[DISK] = world.actual[GUEST] = Level.ACTIVE  # something else started them at boot
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=None, stored=None, booted=booted))
+    world.send(VrrpStateReported(instance="VI_1", words=world.instance.words, dbus=None, stored=None, booted=booted))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is phase
@@ -422,7 +445,7 @@ def test_a_boot_without_a_word_and_without_the_vip_is_a_standby(booted: bool, vi
 
 def test_a_boot_without_vips_has_nothing_to_go_by() -> None:
     world = World(config=config(resource("disk"), vips=()))
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=None, stored=None, booted=True))
+    world.send(VrrpStateReported(instance="VI_1", words=world.instance.words, dbus=None, stored=None, booted=True))
     world.questions.clear()
     world.settle()
     assert world.instance.phase is Phase.UNKNOWN
@@ -433,21 +456,21 @@ def test_a_doubt_is_an_alarm_for_as_long_as_it_stands(known: bool) -> None:
     world = active(resource("disk")) if known else World(config=config(resource("disk")))
     phase = world.instance.phase
     for _ in range(2):
-        told = TruthTold(
+        told = VrrpStateReported(
             instance="VI_1", words=world.instance.words, dbus=None, stored=None, said="it has VI_X", doubt="no VI_1"
         )
         world.send(told)
     assert (world.instance.phase, world.instance.alarm) == (phase, "no VI_1")
     assert [e.text for e in world.log if isinstance(e, Alarm)] == ["no VI_1"]
     assert ("it has VI_X" in world.instance.reason) is not known
-    world.send(TruthTold(instance="VI_1", words=-1, dbus=None, stored=None))
+    world.send(VrrpStateReported(instance="VI_1", words=-1, dbus=None, stored=None))
     assert world.instance.alarm == ""
     assert world.instance.phase is phase
 
 
 def test_an_instance_that_keepalived_has_no_more_is_a_standby() -> None:
     world = active(*CHAIN)
-    told = TruthTold(
+    told = VrrpStateReported(
         instance="VI_1",
         words=world.instance.words,
         dbus=VrrpState.DELETED,
@@ -495,19 +518,19 @@ def test_a_reset_does_not_overrule_a_guard() -> None:
 # ---------------------------------------------------------------- what an alarm is about
 
 
-def matters(world: World) -> list[Matter]:
-    return [e.matter for e in world.log if isinstance(e, Alarm)]
+def matters(world: World) -> list[AlarmKind]:
+    return [e.kind for e in world.log if isinstance(e, Alarm)]
 
 
 def test_an_alarm_says_whether_it_is_a_failure_or_an_escalation() -> None:
     world = standby(resource("disk", retries=0))
     world.say(VrrpState.MASTER)
     world.end_step(DISK, Outcome.FAILED, works=False)
-    assert matters(world) == [Matter.FAILED]
+    assert matters(world) == [AlarmKind.FAILED]
     world = active(resource("disk", retries=0))
     world.say(VrrpState.BACKUP)
     world.end_step(DISK, Outcome.FAILED, works=False)
-    assert matters(world) == [Matter.ESCALATED]
+    assert matters(world) == [AlarmKind.ESCALATED]
 
 
 def test_an_alarm_says_that_mastership_was_refused() -> None:
@@ -516,7 +539,7 @@ def test_an_alarm_says_that_mastership_was_refused() -> None:
     while world.instance.phase is not Phase.REFUSED:
         assert world.tick()
         world.settle()
-    assert matters(world) == [Matter.REFUSED]
+    assert matters(world) == [AlarmKind.REFUSED]
 
 
 def test_an_alarm_says_that_a_resource_has_drifted() -> None:
@@ -526,23 +549,23 @@ def test_an_alarm_says_that_a_resource_has_drifted() -> None:
     while not world.looks:
         assert world.tick()
     world.settle()
-    assert matters(world) == [Matter.DRIFT]
+    assert matters(world) == [AlarmKind.DRIFT]
 
 
 def test_an_alarm_says_that_a_dead_keepalived_left_its_vip() -> None:
     world = active(resource("disk"))
     world.see_keepalived(Keepalived.GONE)
     world.settle()
-    assert matters(world) == [Matter.DOUBLE_MASTER]
+    assert matters(world) == [AlarmKind.DOUBLE_MASTER]
 
 
 def test_an_answer_older_than_the_last_word_is_void() -> None:
     world = standby(resource("disk"))
     asked = world.instance.words
     world.say(VrrpState.MASTER)
-    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None))
+    world.send(VrrpStateReported(instance="VI_1", words=asked, dbus=VrrpState.BACKUP, stored=None))
     assert world.instance.target is Target.ACTIVE
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None))
+    world.send(VrrpStateReported(instance="VI_1", words=world.instance.words, dbus=VrrpState.BACKUP, stored=None))
     assert world.instance.target is Target.STANDBY
 
 
@@ -556,6 +579,119 @@ def test_drift_is_seen_and_mended() -> None:
     assert world.actual[ROUTE] is Level.ACTIVE
     causes = [e.cause for e in world.log if isinstance(e, TransitionStarted)]
     assert causes == ["route was observed standby"]
+
+
+def test_a_resource_is_looked_at_at_an_interval_of_its_own() -> None:
+    world = active(resource("disk"), resource("often", check_interval=7.0), resource("seldom", check_interval=100.0))
+    began, looks = world.now, dict[str, list[float]]()
+    world.log.clear()
+    while world.now < began + 205:
+        world.settle()
+        for effect in world.log:
+            if isinstance(effect, Observe):
+                looks.setdefault(effect.resource, []).append(world.now - began)
+        world.log.clear()
+        assert world.tick()
+    gaps = {name: {late - early for early, late in itertools.pairwise(times)} for name, times in looks.items()}
+    assert gaps == {"disk": {30.0}, "often": {7.0}, "seldom": {100.0}}
+
+
+def looked_at(world: World) -> World:
+    """It is looked at once more, and what comes of that has settled."""
+    while not world.looks:
+        assert world.tick()
+    world.settle()
+    return world
+
+
+@pytest.mark.parametrize("level", [Level.STANDBY, Level.FAILED, Level.UNKNOWN])
+@pytest.mark.parametrize("on_failure", OnFailure)
+def test_drift_that_is_only_reported_is_left_so(level: Level, on_failure: OnFailure) -> None:
+    """Two nodes that are MASTER do not take an address from each other every 30 s for ever."""
+    world = active(resource("disk"), resource("claim", drift=Drift.REPORT, on_failure=on_failure))
+    world.log.clear()
+    world.actual["VI_1", "claim"] = level
+    for _ in range(20):
+        looked_at(world)
+    assert matters(world) == [AlarmKind.DRIFT]
+    assert not [effect for effect in world.log if isinstance(effect, RunStep | TransitionStarted)]
+    assert (world.instance.phase, world.instance.degraded) == (Phase.ACTIVE, ("claim",))
+    assert world.instance.reason == (
+        f'claim: it is {level.value}, and stays so (drift = "report"); to activate it: failoverctl reset VI_1'
+    )
+    world.actual["VI_1", "claim"] = Level.ACTIVE
+    looked_at(world)
+    assert (world.instance.phase, world.instance.alarm, world.instance.degraded) == (Phase.ACTIVE, "", ())
+
+
+def test_drift_of_a_standby_that_is_only_reported_is_left_so() -> None:
+    """An outage of who is asked for it has nobody act at once."""
+    world = standby(resource("claim", drift=Drift.REPORT))
+    world.log.clear()
+    world.actual["VI_1", "claim"] = Level.UNKNOWN
+    for _ in range(20):
+        looked_at(world)
+    assert matters(world) == [AlarmKind.DRIFT]
+    assert not [effect for effect in world.log if isinstance(effect, RunStep)]
+    assert world.instance.phase is Phase.FAILED
+    world.actual["VI_1", "claim"] = Level.STANDBY
+    looked_at(world)
+    assert (world.instance.phase, world.instance.alarm) == (Phase.STANDBY, "")
+
+
+@pytest.mark.parametrize(
+    "event", [VrrpChanged(instance="VI_1", state=VrrpState.MASTER), Reset(instance="VI_1", cause="me")]
+)
+def test_drift_that_is_only_reported_is_mended_when_somebody_says_so(event: events.Event) -> None:
+    world = active(resource("claim", drift=Drift.REPORT))
+    world.actual["VI_1", "claim"] = Level.STANDBY
+    looked_at(world)
+    world.send(LowerPriorityAdvert(instance="VI_1"))  # which two MASTERs do all the time
+    world.send(events.ToolEnded(instance="VI_1", resource="claim"))
+    looked_at(world)
+    assert world.actual["VI_1", "claim"] is Level.STANDBY
+    world.send(event)
+    world.settle()
+    assert world.actual["VI_1", "claim"] is Level.ACTIVE
+    assert (world.instance.phase, world.instance.degraded) == (Phase.ACTIVE, ())
+    assert "claim" not in world.instance.alarm
+
+
+@pytest.mark.parametrize("word", [VrrpState.MASTER, VrrpState.BACKUP])
+def test_what_was_not_left_so_is_no_drift(word: VrrpState) -> None:
+    """Its step failed, and comes to something late: then keepalived says that it should be otherwise."""
+    other = VrrpState.BACKUP if word is VrrpState.MASTER else VrrpState.MASTER
+    world = World(config=config(resource("claim", drift=Drift.REPORT, retries=0)))
+    world.say(word)
+    world.settle()
+    world.say(other)
+    for key in list(world.looks):
+        world.end_look(key)
+    world.end_step(("VI_1", "claim"), Outcome.TIMED_OUT, works=False)
+    wanted = world.actual["VI_1", "claim"]
+    world.actual["VI_1", "claim"] = Level.ACTIVE if wanted is Level.STANDBY else Level.STANDBY
+    world.say(word)
+    world.settle()
+    assert world.actual["VI_1", "claim"] is wanted
+    assert world.instance.phase is (Phase.ACTIVE if word is VrrpState.MASTER else Phase.STANDBY)
+
+
+def test_what_has_drifted_unseen_is_mended_when_somebody_says_so() -> None:
+    world = active(resource("claim", drift=Drift.REPORT))
+    world.actual["VI_1", "claim"] = Level.STANDBY
+    world.send(Reset(instance="VI_1", cause="me"))
+    world.settle()
+    assert world.actual["VI_1", "claim"] is Level.ACTIVE
+
+
+def test_a_look_that_never_comes_back_is_drift_too() -> None:
+    world = active(resource("claim", drift=Drift.REPORT))
+    while not world.looks:
+        assert world.tick()
+    world.now += 3600
+    world.send(Tick())
+    assert not world.steps
+    assert "stays so" in world.instance.reason
 
 
 def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -> None:
@@ -573,7 +709,7 @@ def test_a_crash_in_the_middle_of_a_promotion_ends_as_if_there_had_been_none() -
 def test_a_daemon_that_has_just_started_looks_before_it_acts() -> None:
     world = active(*CHAIN)
     world.start()
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=None, stored=VrrpState.MASTER))
+    world.send(VrrpStateReported(instance="VI_1", words=world.instance.words, dbus=None, stored=VrrpState.MASTER))
     assert not world.steps
     world.log.clear()
     world.settle()
@@ -632,7 +768,7 @@ def test_drift_that_is_found_while_others_are_looked_at_is_no_failure() -> None:
     assert world.instance.phase is Phase.DEMOTING
     world.settle()
     assert world.instance.phase is Phase.STANDBY
-    assert [effect.matter for effect in world.log if isinstance(effect, Alarm)] == [Matter.DRIFT]
+    assert [effect.kind for effect in world.log if isinstance(effect, Alarm)] == [AlarmKind.DRIFT]
 
 
 def test_an_answer_asked_for_an_instance_of_the_same_name_is_void() -> None:
@@ -641,5 +777,5 @@ def test_an_answer_asked_for_an_instance_of_the_same_name_is_void() -> None:
     (asked, *_) = world.questions
     world.reload(Config(instances={}))
     world.reload(config(resource("disk"), vips=()))
-    world.send(TruthTold(instance="VI_1", words=asked.words, dbus=VrrpState.MASTER, stored=None))
+    world.send(VrrpStateReported(instance="VI_1", words=asked.words, dbus=VrrpState.MASTER, stored=None))
     assert world.instance.vrrp is None

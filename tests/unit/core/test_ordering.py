@@ -226,7 +226,7 @@ def test_what_is_remembered_of_hooks_is_bounded() -> None:
     ordering = Ordering()
     for pid in range(1, 5_000):
         ordering.hook("VI_1", MASTER, pid, pid)
-    assert len(ordering._told["VI_1"].heard) <= 512
+    assert len(ordering._reported["VI_1"].hooks) <= 512
 
 
 @pytest.mark.parametrize(("one", "other"), [((1, 9), (2, 5)), ((1, 5), (1, 6)), ((1, 32_767), (1, 300))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from failoverd.core import planner
-from failoverd.core.spec import FORCED_STOP
+from failoverd.core.spec import FORCED_STOP_S
 from failoverd.core.words import Target
 from tests.unit.core.world import config, resource
 
@@ -26,7 +26,7 @@ def test_the_schedule_towards_standby_is_the_mirror() -> None:
     ).instances["VI_1"]
     steps, longest = planner.schedule(spec, Target.STANDBY)
     assert [(s.wave, s.resource) for s in steps] == [(1, "guest"), (2, "disk")]
-    assert longest == 10 + 60 + 2 * FORCED_STOP
+    assert longest == 10 + 60 + 2 * FORCED_STOP_S
 
 
 def test_the_backoff_doubles_up_to_a_limit() -> None:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
-from failoverd.core.events import (
-    Alarm,
-    Matter,
-    Reloaded,
-    Reset,
-    ResourceObserved,
-    RunStep,
-    Stirred,
-    TransitionEnded,
-    VrrpChanged,
-)
-from failoverd.core.model import Observation
+from failoverd.core.effects import Alarm, AlarmKind, RunStep, TransitionEnded
+from failoverd.core.events import Reloaded, ResourceChanged, ResourceObserved, ToolEnded, VrrpChanged
+from failoverd.core.guards import MASTERSHIP_RELEASE_S
+from failoverd.core.requests import MaintenanceBegun, MaintenanceEnded, Reset
+from failoverd.core.resource import Observation
 from failoverd.core.spec import Config, ResourceSpec, Restart
 from failoverd.core.words import (
-    Ending,
     Escalation,
     Level,
     OnFailure,
@@ -28,6 +21,7 @@ from failoverd.core.words import (
     Outcome,
     Phase,
     Target,
+    TransitionResult,
     Verb,
     VrrpState,
 )
@@ -36,7 +30,7 @@ from tests.unit.core.world import VIP, World, config, resource
 DISK, GUEST = ("VI_1", "disk"), ("VI_1", "guest")
 
 
-def master(*resources: ResourceSpec, settle: bool = True, take_back_after: float | None = None) -> World:
+def master(*resources: ResourceSpec, settle: bool = True, take_back_after: float = 0) -> World:
     """A node that keepalived has just made MASTER."""
     world = World(config=config(*resources, take_back_after=take_back_after))
     world.say(VrrpState.BACKUP)
@@ -76,7 +70,7 @@ def tracks(world: World) -> list[bool]:
 def see(world: World, obstacle: str) -> None:
     """Something about the disk stirs, and that is what is in its way now."""
     world.obstacles[DISK] = obstacle
-    world.send(Stirred(instance="VI_1", resource="disk"))
+    world.send(ResourceChanged(instance="VI_1", resource="disk"))
     world.end_look(DISK)
 
 
@@ -88,13 +82,76 @@ def test_a_refusal_is_not_tried_again_until_what_is_in_its_way_has_changed() -> 
     refuse(world)
     assert world.instance.phase is Phase.REFUSED
     assert world.instance.reason == "disk: it refused"
-    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.REFUSED]
+    assert [e.kind for e in world.log if isinstance(e, Alarm)] == [AlarmKind.REFUSED]
     see(world, "it is old")
     assert world.instance.phase is Phase.REFUSED, "nothing has changed"
     see(world, "")
     assert set(world.steps) == {DISK}
     world.settle()
     assert world.instance.phase is Phase.ACTIVE
+
+
+def test_a_refusal_for_what_nobody_sees_is_tried_again_at_a_slow_pace() -> None:
+    world = master(resource("disk", retries=5), settle=False)
+    look(world)
+    began = world.now
+    times = []
+    for _ in range(12):
+        while DISK not in world.steps:
+            assert world.instance.phase is Phase.REFUSED
+            assert world.tick()
+            look(world)
+        times.append(world.now - began)
+        world.end_step(DISK, Outcome.REFUSED, works=False)
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (10.0, 300.0)
+
+
+def test_what_another_node_has_is_awaited_for_as_long_as_that_one_may_take_to_stop_everything() -> None:
+    disk = resource("disk", stop_timeout=30.0, on_refused=OnRefused.RELEASE)
+    world = master(disk, resource("guest", "disk", stop_timeout=90.0), settle=False)
+    look(world)
+    began = world.now
+    while True:
+        world.now += 20.0
+        world.end_step(DISK, Outcome.IN_USE, works=False)
+        if world.now - began >= (30 + 10) + (90 + 10):
+            break
+        assert (tracks(world), world.instance.phase) == ([], Phase.PROMOTING)
+        while DISK not in world.steps:
+            assert world.tick()
+            look(world)
+    assert tracks(world) == [True]
+
+
+@pytest.mark.parametrize("backoff", [0.0, 300.0])
+def test_what_another_node_has_is_asked_for_again_soon_and_not_at_once(backoff: float) -> None:
+    world = master(resource("disk", backoff=backoff), settle=False)
+    look(world)
+    before = world.now
+    world.end_step(DISK, Outcome.IN_USE, works=False)
+    assert not world.steps
+    while DISK not in world.steps:
+        assert world.tick()
+        look(world)
+    assert world.now == before + 1.0
+
+
+def test_a_standby_may_take_mastership_back_though_another_node_has_what_it_was_refused() -> None:
+    disk = resource("disk", stop_timeout=1.0, on_refused=OnRefused.RELEASE)
+    world = master(disk, settle=False, take_back_after=60.0)
+    look(world)
+    world.now += 20.0
+    world.end_step(DISK, Outcome.IN_USE, works=False)
+    assert tracks(world) == [True]
+    released = world.now
+    world.say(VrrpState.FAULT)
+    world.settle()
+    while tracks(world) == [True]:
+        assert world.tick()
+        look(world)
+    assert world.now == pytest.approx(released + 60.0, abs=1.0)
 
 
 def test_a_refusal_and_a_failure_are_a_failure() -> None:
@@ -154,13 +211,13 @@ def test_mastership_is_given_away_and_what_had_begun_is_undone(outcome: Outcome,
     assert tracks(world) == [True]
     assert world.instance.phase is Phase.REFUSED, "keepalived has not let go yet"
     assert set(world.actual.values()) == {Level.STANDBY}
-    assert world.instance.alarm.startswith("mastership was given away: disk: ")
-    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.RELEASED]
+    assert world.instance.alarm.startswith("mastership was released: disk: ")
+    assert [e.kind for e in world.log if isinstance(e, Alarm)] == [AlarmKind.RELEASED]
     world.say(VrrpState.FAULT)
     world.settle()
     assert world.instance.phase is Phase.STANDBY
-    assert "failoverctl reset VI_1 takes it back" in world.instance.reason
-    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.RELEASED], "said once"
+    assert "to take back mastership: failoverctl reset VI_1" in world.instance.reason
+    assert [e.kind for e in world.log if isinstance(e, Alarm)] == [AlarmKind.RELEASED], "said once"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +296,7 @@ def test_a_restart_remembers_that_it_was_given_away_why_and_since_when() -> None
     assert world.instance.releases == 1, "how often in a row"
 
 
-def released(take_back_after: float | None = None) -> World:
+def released(take_back_after: float = 0) -> World:
     options = {"on_refused": OnRefused.RELEASE}
     world = master(resource("disk", **options), settle=False, take_back_after=take_back_after)
     refuse(world)
@@ -248,6 +305,31 @@ def released(take_back_after: float | None = None) -> World:
     world.settle()
     assert (world.instance.phase, tracks(world)) == (Phase.STANDBY, [True])
     return world
+
+
+def test_a_failure_stays_said_when_a_reset_meets_a_vip_that_cannot_be_seen() -> None:
+    world = World(config=config(resource("disk")))
+    world.say(VrrpState.MASTER)
+    world.move_vip(VIP, present=None)
+    while world.instance.phase is not Phase.FAILED:
+        world.end_look(next(iter(world.looks))) if world.looks else world.tick()
+    world.reload(world.config)  # the VIP has its time once more
+    world.send(Reset(instance="VI_1", cause="root asked for a reset"))
+    assert world.instance.phase is Phase.FAILED
+    assert "cannot see whether" in world.instance.alarm
+
+
+def test_a_refusal_stays_said_when_maintenance_ends_while_a_vip_cannot_be_seen() -> None:
+    world = World(config=config(resource("disk")))
+    world.obstacles["VI_1", "disk"] = "the data is old"
+    world.say(VrrpState.MASTER)
+    world.settle()
+    assert world.instance.phase is Phase.REFUSED
+    world.send(MaintenanceBegun(by="root", until=math.inf))
+    world.move_vip(VIP, present=None)
+    world.send(MaintenanceEnded(cause="root has ended the maintenance"))
+    assert world.instance.phase is Phase.REFUSED
+    assert "cannot see whether" in world.instance.alarm
 
 
 # ---------------------------------------------------------------- what ends by itself
@@ -260,7 +342,7 @@ def test_what_ends_by_itself_is_started_again_so_often_and_no_more() -> None:
         assert world.actual[GUEST] is Level.ACTIVE
     assert not tracks(world)
     world.actual[GUEST] = Level.FAILED
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     world.end_look(GUEST)
     assert tracks(world) == [True]
     assert "ended by itself 4 times within 600 s" in world.instance.released
@@ -283,14 +365,14 @@ def test_without_a_limit_it_is_started_for_ever() -> None:
 
 def test_what_cannot_be_seen_has_not_ended() -> None:
     world = master(resource("guest", restart=Restart(max=0, within=600.0)))
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     world.end_look(GUEST, Level.UNKNOWN)
     assert not world.instance.resources["guest"].ended
 
 
 def end(world: World) -> None:
     world.actual[GUEST] = Level.STANDBY
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     world.settle()
 
 
@@ -299,10 +381,10 @@ def end(world: World) -> None:
 
 def test_what_stirs_while_it_is_looked_at_is_looked_at_again() -> None:
     world = master(resource("disk"))
-    world.send(Stirred(instance="VI_1", resource="disk"))
+    world.send(ResourceChanged(instance="VI_1", resource="disk"))
     first = world.looks[DISK]
     world.actual[DISK] = Level.STANDBY
-    world.send(Stirred(instance="VI_1", resource="disk"))
+    world.send(ResourceChanged(instance="VI_1", resource="disk"))
     assert world.looks[DISK].look != first.look
     stale = Observation(level=Level.ACTIVE)
     world.send(ResourceObserved(instance="VI_1", resource="disk", look=first.look, seen=stale))
@@ -317,7 +399,7 @@ def test_what_stirs_all_the_time_is_seen_all_the_same() -> None:
     world.actual[DISK] = Level.FAILED
     asked = set()
     for _ in range(100):
-        world.send(Stirred(instance="VI_1", resource="disk"))
+        world.send(ResourceChanged(instance="VI_1", resource="disk"))
         asked.add(world.looks[DISK].look)
         world.now += 0.2
     assert 1 < len(asked) < 100, "in the end one is waited for"
@@ -330,7 +412,7 @@ def test_what_stirs_while_a_step_runs_is_seen_at_its_end() -> None:
     world = master(resource("disk"), settle=False)
     look(world)
     assert DISK in world.steps
-    world.send(Stirred(instance="VI_1", resource="disk"))
+    world.send(ResourceChanged(instance="VI_1", resource="disk"))
     assert DISK not in world.looks
 
 
@@ -343,7 +425,7 @@ def test_what_cannot_be_stopped_escalates(escalation: Escalation) -> None:
     world.say(VrrpState.BACKUP)
     fail_to_stop(world)
     assert world.instance.phase is Phase.FAILED
-    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.ESCALATED]
+    assert [e.kind for e in world.log if isinstance(e, Alarm)] == [AlarmKind.ESCALATED]
     expected = ["guest cannot be stopped: it timed-out; observed active"] if escalation is Escalation.REBOOT else []
     assert reboots(world) == expected
     world.say(VrrpState.MASTER)
@@ -358,7 +440,7 @@ def test_what_ends_all_the_same_is_no_reason_to_reboot_any_more() -> None:
     fail_to_stop(world)
     assert reboots(world)
     world.actual[GUEST] = Level.STANDBY
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     look(world)
     assert not reboots(world)
     assert world.instance.phase is Phase.STANDBY
@@ -429,8 +511,8 @@ def test_that_no_tool_can_be_started_is_no_reason_to_reboot() -> None:
     assert not reboots(world)
 
 
-@pytest.mark.parametrize(("verb", "matter"), [(Verb.ACTIVATE, Matter.FAILED), (Verb.DEACTIVATE, Matter.ESCALATED)])
-def test_a_step_that_never_comes_back_is_an_alarm_and_no_reason_to_reboot(verb: Verb, matter: Matter) -> None:
+@pytest.mark.parametrize(("verb", "kind"), [(Verb.ACTIVATE, AlarmKind.FAILED), (Verb.DEACTIVATE, AlarmKind.ESCALATED)])
+def test_a_step_that_never_comes_back_is_an_alarm_and_no_reason_to_reboot(verb: Verb, kind: AlarmKind) -> None:
     world = master(resource("guest", escalation=Escalation.REBOOT), settle=verb is Verb.DEACTIVATE)
     if verb is Verb.ACTIVATE:
         look(world)
@@ -441,7 +523,7 @@ def test_a_step_that_never_comes_back_is_an_alarm_and_no_reason_to_reboot(verb: 
         assert world.tick()
         look(world)
     assert not reboots(world)
-    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [matter]
+    assert [e.kind for e in world.log if isinstance(e, Alarm)] == [kind]
 
 
 def fail_to_stop(world: World, outcome: Outcome = Outcome.TIMED_OUT) -> None:
@@ -503,12 +585,12 @@ def test_what_has_given_up_is_tried_again_when_something_about_it_has_changed() 
     world.now += 20.0
     assert not world.steps
     world.actual[GUEST] = Level.FAILED
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     look(world)
     assert GUEST in world.steps
     world.end_step(GUEST, Outcome.FAILED, works=False)
     world.actual[GUEST] = Level.STANDBY
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     look(world)
     assert GUEST not in world.steps, "but not at once again and again"
     world.settle()
@@ -520,7 +602,7 @@ def test_what_has_given_up_is_tried_again_when_something_about_it_has_changed() 
     assert world.instance.phase is Phase.ACTIVE
 
 
-def test_what_hangs_is_not_tried_again_by_itself() -> None:
+def test_what_hangs_is_not_tried_again_before_its_tool_has_ended() -> None:
     world = master(resource("guest", retries=0), settle=False)
     look(world)
     world.end_step(GUEST, Outcome.HUNG, works=False)
@@ -528,6 +610,25 @@ def test_what_hangs_is_not_tried_again_by_itself() -> None:
         world.tick()
         look(world)
     assert not world.steps
+    world.send(ToolEnded(instance="VI_1", resource="guest"))
+    look(world)
+    assert set(world.steps) == {GUEST}, "its tool is gone: nothing is at work on it any more"
+    world.settle()
+    assert world.instance.phase is Phase.ACTIVE
+
+
+def test_what_a_tool_that_hung_came_to_is_looked_at_also_when_all_has_settled() -> None:
+    world = master(resource("guest", retries=0), settle=False)
+    look(world)
+    world.end_step(GUEST, Outcome.HUNG, works=False)
+    world.say(VrrpState.BACKUP)
+    world.settle()
+    assert world.instance.phase is Phase.STANDBY
+    world.actual[GUEST] = Level.ACTIVE
+    world.send(ToolEnded(instance="VI_1", resource="guest"))
+    assert GUEST in world.looks
+    world.settle()
+    assert world.actual[GUEST] is Level.STANDBY
 
 
 # ---------------------------------------------------------------- keepalived does not let go, or nobody else serves
@@ -568,7 +669,7 @@ def test_where_keepalived_does_not_let_go_what_can_be_served_is_served() -> None
     assert world.actual[GUEST] is Level.ACTIVE
     assert tracks(world) == [True]
     assert "disk: it refused" in world.instance.alarm
-    assert len([e for e in world.log if isinstance(e, Alarm) and e.matter is Matter.RELEASED]) <= 3, (
+    assert len([e for e in world.log if isinstance(e, Alarm) and e.kind is AlarmKind.RELEASED]) <= 3, (
         "and not at each look"
     )
     world.say(VrrpState.FAULT)
@@ -593,17 +694,19 @@ def test_what_may_fail_has_no_say_in_taking_back() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_STARTED, Outcome.FAILED])
-def test_what_failoverd_lacks_is_no_reason_to_give_up_what_is_active(outcome: Outcome) -> None:
+@pytest.mark.parametrize("level", [Level.UNKNOWN, Level.FAILED])
+def test_what_failoverd_lacks_is_no_reason_to_give_up_what_is_active(level: Level, outcome: Outcome) -> None:
     world = master(resource("guest", retries=1, on_failure=OnFailure.RELEASE))
-    world.actual[GUEST] = Level.UNKNOWN
-    world.send(Stirred(instance="VI_1", resource="guest"))
+    world.actual[GUEST] = level
+    world.send(ResourceChanged(instance="VI_1", resource="guest"))
     look(world)
     for _ in range(2):
         while GUEST not in world.steps:
             assert world.tick()
             look(world)
         world.end_step(GUEST, outcome, works=False)
-    assert tracks(world) == ([] if outcome is Outcome.NOT_STARTED else [True])
+    failed = outcome is Outcome.FAILED and level is Level.FAILED
+    assert tracks(world) == ([True] if failed else [])
 
 
 def test_the_cores_own_deadline_gives_nothing_away() -> None:
@@ -637,14 +740,51 @@ def test_who_fails_again_and_again_leaves_it_to_the_others_for_longer_each_time(
     assert world.instance.phase is Phase.ACTIVE
 
 
+def test_what_gives_it_away_has_a_say_in_taking_back_also_where_the_others_go_on() -> None:
+    disk = resource("disk", on_refused=OnRefused.RELEASE, on_failure=OnFailure.CONTINUE)
+    world = master(disk, resource("guest"), settle=False, take_back_after=60.0)
+    refuse(world)
+    assert tracks(world) == [True]
+    for _ in range(20):  # keepalived does not let go
+        world.settle()
+        assert world.tick()
+    assert tracks(world) == [True]
+    assert world.actual[GUEST] is Level.ACTIVE, "what can be served is served"
+    world.say(VrrpState.FAULT)
+    for _ in range(20):
+        world.settle()
+        assert world.tick()
+    assert tracks(world) == [True], "it would be refused again"
+    see(world, "")
+    while world.released:
+        world.settle()
+        assert world.tick()
+
+
+def test_who_serves_all_the_same_takes_it_back_at_once_but_not_again_and_again() -> None:
+    world = master(resource("guest", retries=0, on_failure=OnFailure.RELEASE), take_back_after=60.0)
+    away: list[float] = []
+    for _ in range(4):
+        world.actual[GUEST] = Level.FAILED
+        world.send(ResourceChanged(instance="VI_1", resource="guest"))
+        look(world)
+        world.end_step(GUEST, Outcome.FAILED, works=False)
+        given = world.now
+        while world.released:
+            assert world.tick()
+            world.settle()
+        away.append(round(world.now - given))
+    assert away == [10, 120, 240, 480]
+
+
 def test_what_was_given_away_is_no_transition_that_was_overtaken() -> None:
     world = master(resource("disk", retries=0, on_failure=OnFailure.RELEASE), resource("guest"), settle=False)
     all_but(world, DISK)
     world.end_step(DISK, Outcome.FAILED, works=False)
     assert GUEST in world.steps, "it is being undone"
     world.say(VrrpState.FAULT)
-    endings = [(e.ending, e.reason) for e in world.log if isinstance(e, TransitionEnded)]
-    assert endings[-1] == (Ending.RELEASED, "disk: it failed; observed standby")
+    endings = [(e.result, e.reason) for e in world.log if isinstance(e, TransitionEnded)]
+    assert endings[-1] == (TransitionResult.RELEASED, "disk: it failed; observed standby")
 
 
 @pytest.mark.parametrize("on_refused", list(OnRefused))
@@ -676,10 +816,24 @@ def test_what_is_no_longer_followed_is_not_given_away_any_more_also_when_it_come
     world.start()
     assert world.instance.released, "an earlier daemon did it"
     configured = world.config
-    world.send(Reloaded(config=Config(instances={})))
+    world.reload(Config(instances={}))
     assert not world.released
-    world.send(Reloaded(config=configured))
+    world.now += MASTERSHIP_RELEASE_S
+    world.reload(configured)
     assert not world.instance.released
+
+
+def test_what_is_configured_again_at_once_is_still_released() -> None:
+    world = released()
+    known = world.instance
+    configured = world.config
+    world.reload(Config(instances={}))
+    world.now += MASTERSHIP_RELEASE_S - 1
+    world.reload(configured)
+    assert (world.instance.released, world.instance.released_at) == (known.released, known.released_at)
+    assert (world.instance.releases, world.released) == (1, {"VI_1"})
+    world.reload(configured)
+    assert world.instance.released, "another reload changes nothing"
 
 
 # ---------------------------------------------------------------- active without what may fail
@@ -691,10 +845,10 @@ def test_active_without_what_may_fail_is_partial_and_says_so() -> None:
     world.end_step(DISK, Outcome.FAILED, works=False)
     assert world.instance.phase is Phase.ACTIVE
     assert world.instance.degraded == ("disk",)
-    assert [e.ending for e in world.log if isinstance(e, TransitionEnded)][-1] is Ending.PARTIAL
-    assert [e.matter for e in world.log if isinstance(e, Alarm)] == [Matter.PARTIAL]
+    assert [e.result for e in world.log if isinstance(e, TransitionEnded)][-1] is TransitionResult.PARTIAL
+    assert [e.kind for e in world.log if isinstance(e, Alarm)] == [AlarmKind.PARTIAL]
     while world.instance.degraded:
         assert world.tick()
         world.settle()
-    assert [e.ending for e in world.log if isinstance(e, TransitionEnded)][-1] is Ending.ACTIVE
+    assert [e.result for e in world.log if isinstance(e, TransitionEnded)][-1] is TransitionResult.ACTIVE
     assert not world.instance.alarm

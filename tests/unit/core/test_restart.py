@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from failoverd.core.events import RunStep, TruthTold
+from failoverd.core.effects import RunStep
+from failoverd.core.events import VrrpStateReported
 from failoverd.core.spec import Vip
 from failoverd.core.words import Keepalived, Level, Phase, VrrpState
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, ROUTE, active
@@ -42,11 +43,11 @@ def test_also_where_the_next_keepalived_runs_and_has_said_nothing() -> None:
 
 def test_an_answer_that_was_asked_for_before_keepalived_died_is_void() -> None:
     world = active(*CHAIN)
-    world.send(TruthTold(instance="VI_1", words=world.instance.words, dbus=VrrpState.MASTER, stored=None))
+    world.send(VrrpStateReported(instance="VI_1", words=world.instance.words, dbus=VrrpState.MASTER, stored=None))
     asked = world.instance.words
     world.see_keepalived(Keepalived.GONE)
     world.see_keepalived(Keepalived.RUNNING)
-    world.send(TruthTold(instance="VI_1", words=asked, dbus=VrrpState.MASTER, stored=None))
+    world.send(VrrpStateReported(instance="VI_1", words=asked, dbus=VrrpState.MASTER, stored=None))
     world.settle()
     assert world.instance.phase is Phase.STANDBY
 
@@ -91,7 +92,7 @@ def test_what_a_boot_decided_is_finished_after_a_restart() -> None:
     world = World(config=config(*CHAIN))
     world.actual |= {DISK: Level.ACTIVE, GUEST: Level.ACTIVE}
     question = world.questions.pop()
-    world.send(TruthTold(instance="VI_1", words=question.words, dbus=None, stored=None, booted=True))
+    world.send(VrrpStateReported(instance="VI_1", words=question.words, dbus=None, stored=None, booted=True))
     while world.looks:
         world.end_look(next(iter(world.looks)))
     assert list(world.steps) == [GUEST]

@@ -6,21 +6,30 @@ from dataclasses import replace
 
 import pytest
 
-from failoverd.core.events import (
+from failoverd.core import machine
+from failoverd.core.effects import (
     Alarm,
-    Event,
-    Matter,
-    Reasserted,
-    Reloaded,
-    RivalsNoted,
+    AlarmKind,
+    Observe,
+    ProbeVips,
+    QueryVrrpState,
     TransitionEnded,
     TransitionStarted,
+)
+from failoverd.core.events import (
+    Event,
+    LowerPriorityAdvert,
+    Reloaded,
+    Stopping,
+    Tick,
+    VipElsewhere,
     VipsSeen,
     VrrpChanged,
 )
 from failoverd.core.model import Rival
-from failoverd.core.spec import Vip
-from failoverd.core.words import Ending, Phase, Target, VrrpState
+from failoverd.core.requests import RivalsNoted
+from failoverd.core.spec import Config, Vip
+from failoverd.core.words import Phase, Target, TransitionResult, VrrpState
 from tests.unit.core.world import VIP, World, config, resource
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
@@ -39,12 +48,12 @@ def serving(*vips: Vip, preempt: bool = True) -> World:
 
 def hear(world: World) -> None:
     """keepalived hears the other one."""
-    world.send(Reasserted(instance="VI_1"))
+    world.send(LowerPriorityAdvert(instance="VI_1"))
     world.settle()
 
 
 def alarms(world: World) -> list[str]:
-    return [e.text for e in world.log if isinstance(e, Alarm) and e.matter is Matter.DOUBLE_MASTER]
+    return [e.text for e in world.log if isinstance(e, Alarm) and e.kind is AlarmKind.DOUBLE_MASTER]
 
 
 def test_the_one_that_stays_records_that_it_heard_another() -> None:
@@ -54,14 +63,15 @@ def test_the_one_that_stays_records_that_it_heard_another() -> None:
     first = world.now
     (started,) = [e for e in world.log if isinstance(e, TransitionStarted)]
     (ended,) = [e for e in world.log if isinstance(e, TransitionEnded)]
-    assert (started.target, started.cause) == (Target.ACTIVE, "keepalived heard another MASTER beside this one")
-    assert ended.ending is Ending.ACTIVE
+    assert (started.target, started.cause) == (Target.ACTIVE, "keepalived received an advert of another MASTER")
+    assert ended.result is TransitionResult.ACTIVE
     world.now += 30
     hear(world)
     assert world.instance.rivals == (Rival(since=first, until=world.now, gave_way=False),)
     assert world.instance.phase is Phase.ACTIVE
     assert world.instance.alarm.startswith(
-        "was not the only MASTER: see what both did, then failoverctl acknowledge VI_1"
+        "another node was MASTER at the same time: "
+        "compare failoverctl history on both, then failoverctl acknowledge VI_1"
     )
     assert len(alarms(world)) == 1, "an alarm for the whole of it"
     world.now += 600
@@ -100,9 +110,15 @@ def test_the_one_that_gives_way_records_it_where_nobody_may_take_mastership() ->
     world.settle()
     assert world.instance.rivals == (Rival(since=since, until=world.now, gave_way=True),)
     (started,) = [e for e in world.log if isinstance(e, TransitionStarted)]
-    assert started.cause == "keepalived said BACKUP; this node was MASTER for 60 s beside another"
+    assert (
+        started.cause == "keepalived reported BACKUP; this node was MASTER for 60 s while another node was MASTER too"
+    )
     assert world.instance.phase is Phase.STANDBY
-    assert alarms(world) == ["was MASTER for 60 s beside another: see what both did, then failoverctl acknowledge VI_1"]
+    (alarm,) = alarms(world)
+    assert alarm == (
+        "this node was MASTER for 60 s while another node was MASTER too: "
+        "compare failoverctl history on both, then failoverctl acknowledge VI_1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +160,151 @@ def test_a_master_that_somebody_robbed_of_its_vip_was_alone(keepalived_first: bo
         world.send(event)
     world.settle()
     assert world.instance.rivals == ()
-    assert world.instance.cause == "keepalived said BACKUP after 192.0.2.1/32 was removed from eth0 by ip (process 312)"
+    assert (
+        world.instance.cause
+        == "keepalived reported BACKUP after 192.0.2.1/32 was removed from eth0 by ip (process 312)"
+    )
+
+
+def probes(world: World) -> int:
+    return sum(isinstance(each, ProbeVips) for each in world.log)
+
+
+def ticks(world: World, until: float) -> None:
+    """Let time pass, and answer everything."""
+    world.send(Tick())
+    world.settle()
+    while (at := machine.next_deadline(world.state)) is not None and at <= until:
+        world.tick()
+        world.settle()
+    world.now = until
+
+
+def test_a_new_master_asks_the_other_stations_once_after_the_election() -> None:
+    world = World(config=config(resource("disk"), check_interval=300.0))
+    world.say(MASTER)
+    since = world.now
+    world.settle()
+    ticks(world, since + 2.9)
+    assert probes(world) == 0
+    ticks(world, since + 3)
+    assert probes(world) == 1
+    ticks(world, since + 100)
+    assert probes(world) == 1, "once"
+    world.say(MASTER)
+    ticks(world, since + 200)
+    assert probes(world) == 1, "it is no new one"
+
+
+def test_who_is_master_no_more_asks_nobody() -> None:
+    world = World(config=config(resource("disk"), check_interval=300.0))
+    world.say(MASTER)
+    world.settle()
+    world.say(BACKUP)
+    world.settle()
+    ticks(world, world.now + 1000)
+    hear(world)
+    assert probes(world) == 0
+
+
+def test_a_master_asks_the_other_stations_at_each_periodic_check() -> None:
+    world = serving()
+    ticks(world, world.now)
+    world.log.clear()
+    ticks(world, world.now + 3 * world.config.check_interval)
+    assert probes(world) == 3
+
+
+def test_a_master_asks_the_other_stations_when_it_hears_another() -> None:
+    world = serving()
+    ticks(world, world.now)
+    world.log.clear()
+    hear(world)
+    assert probes(world) == 1
+    world.send(LowerPriorityAdvert(instance="VI_1", rival=False))
+    assert probes(world) == 1, "keepalived reported more than failoverd could follow"
+
+
+def test_a_daemon_that_ends_asks_nobody() -> None:
+    world = serving()
+    ticks(world, world.now)
+    world.send(Stopping())
+    world.log.clear()
+    ticks(world, world.now + 3 * world.config.check_interval)
+    assert probes(world) == 0
+
+
+def elsewhere(world: World, station: str = "02:00:00:00:00:02", address: str = "192.0.2.1/32") -> None:
+    """Another station answers for a VIP."""
+    world.send(VipElsewhere(instance="VI_1", vip=Vip(address=address, interface="eth0"), station=station))
+    world.settle()
+
+
+FOUND = "another station (02:00:00:00:00:02) has 192.0.2.1 too"
+
+
+def test_another_station_with_the_vip_is_a_rival() -> None:
+    world = serving(VIP)
+    ticks(world, world.now)
+    world.log.clear()
+    elsewhere(world)
+    first = world.now
+    (started,) = [e for e in world.log if isinstance(e, TransitionStarted)]
+    assert (started.target, started.cause) == (Target.ACTIVE, FOUND)
+    assert any(isinstance(each, QueryVrrpState) for each in world.log), "everything is checked again"
+    assert any(isinstance(each, Observe) for each in world.log)
+    (text,) = alarms(world)
+    assert text == f"{FOUND}: compare failoverctl history on both, then failoverctl acknowledge VI_1"
+    ticks(world, world.now + world.config.check_interval)
+    elsewhere(world, "02:00:00:00:00:03", "192.0.2.9/32")
+    found = Rival(since=first, until=world.now, gave_way=False, station="02:00:00:00:00:02", address="192.0.2.1")
+    assert world.instance.rivals == (found,)
+    assert world.instance.phase is Phase.ACTIVE, "it is an alarm only"
+    assert len(alarms(world)) == 1, "an alarm for the whole of it"
+    world.send(RivalsNoted(instance="VI_1"))
+    assert (world.instance.rivals, world.instance.alarm) == ((), "")
+
+
+def test_a_station_that_stays_is_one_rival_however_rare_the_checks() -> None:
+    plain = config(resource("disk"), check_interval=600.0)
+    world = World(config=plain)
+    world.say(MASTER)
+    world.settle()
+    for _ in range(3):
+        ticks(world, world.now + 600)
+        elsewhere(world)
+    assert len(world.instance.rivals) == 1
+
+
+def test_the_station_of_a_rival_that_was_heard_is_recorded_with_it() -> None:
+    world = serving(VIP)
+    ticks(world, world.now)
+    hear(world)
+    elsewhere(world)
+    hear(world)
+    (rival,) = world.instance.rivals
+    assert (rival.station, rival.address) == ("02:00:00:00:00:02", "192.0.2.1")
+
+
+@pytest.mark.parametrize("word", [BACKUP, FAULT, VrrpState.STOP])
+def test_a_station_that_has_the_vip_beside_a_standby_is_as_it_should_be(word: VrrpState) -> None:
+    world = serving(VIP)
+    world.say(word)
+    world.settle()
+    ticks(world, world.now + 60)
+    world.log.clear()
+    elsewhere(world)
+    assert world.instance.rivals == ()
+    assert [each for each in world.log if isinstance(each, Alarm | QueryVrrpState)] == []
+
+
+def test_a_station_that_has_the_vip_in_an_election_may_give_way() -> None:
+    world = serving(VIP)
+    world.say(BACKUP)
+    world.settle()
+    world.say(MASTER)
+    elsewhere(world)
+    assert world.instance.rivals == ()
 
 
 def test_only_the_newest_are_remembered() -> None:
@@ -159,10 +319,29 @@ def test_a_restarted_daemon_remembers_it() -> None:
     world = serving()
     hear(world)
     known = world.instance.rivals
+    world.log.clear()
     world.start()
+    assert world.instance.phase is Phase.UNKNOWN
+    assert [each.kind for each in world.log if isinstance(each, Alarm)] == [AlarmKind.DOUBLE_MASTER]
     world.settle()
     assert world.instance.rivals == known
-    assert "not the only MASTER" in world.instance.alarm
+    assert "another node was MASTER at the same time" in world.instance.alarm
     world.send(RivalsNoted(instance="VI_1"))
     world.send(Reloaded(config=world.config))
+    assert world.instance.rivals == (), "once"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_it_is_remembered_while_the_instance_is_not_configured(restart: bool) -> None:
+    world = serving()
+    hear(world)
+    known, configured = world.instance.rivals, world.config
+    world.reload(Config(instances={}))
+    if restart:
+        world.start()
+    world.reload(configured)
+    assert world.instance.rivals == known
+    world.send(RivalsNoted(instance="VI_1"))
+    world.reload(Config(instances={}))
+    world.reload(configured)
     assert world.instance.rivals == (), "once"

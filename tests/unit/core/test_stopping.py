@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from failoverd.core.events import RunStep, Stopping, Tick
+from failoverd.core.context import REPORT_GRACE_S
+from failoverd.core.effects import RunStep
+from failoverd.core.events import Stopping, Tick
 from failoverd.core.spec import Config, InstanceSpec
-from failoverd.core.turn import LATE
 from failoverd.core.words import Level, OnFailure, OnRefused, Outcome, Phase, VrrpState
 from tests.unit.core.test_machine import DISK, GUEST, active, standby
 from tests.unit.core.world import VIP, World, resource
@@ -56,7 +57,7 @@ def test_one_that_never_comes_back_gives_nothing_away() -> None:
     world = standby(resource("disk", **RELEASING))
     world.say(VrrpState.MASTER)
     world.send(Stopping())
-    world.now += world.steps[DISK].timeout + LATE
+    world.now += world.steps[DISK].timeout + REPORT_GRACE_S
     world.send(Tick())
     assert world.instance.resources["disk"].overdue
     assert not world.instance.released

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from failoverd.core import machine, strays
-from failoverd.core.events import Acknowledged, Alarm, Matter, Observe, RunStep, StepEnded, Tick
-from failoverd.core.model import Observation
+from failoverd.core.context import CHECK_TIMEOUT_S, REPORT_GRACE_S
+from failoverd.core.effects import Alarm, AlarmKind, Observe, RunStep
+from failoverd.core.events import StepEnded, Tick
+from failoverd.core.requests import Acknowledged
+from failoverd.core.resource import Observation
 from failoverd.core.spec import Config
-from failoverd.core.turn import LATE, LOOK_TIMEOUT
 from failoverd.core.words import Level, Outcome, Phase, VrrpState
 from tests.unit.core.test_machine import CHAIN, DISK, GUEST, active, standby
 from tests.unit.core.world import World, config, resource
@@ -19,7 +21,7 @@ NOBODY = Config(instances={})
 
 
 def said(world: World) -> list[str]:
-    return [e.text for e in world.log if isinstance(e, Alarm) and e.matter is Matter.UNFOLLOWED]
+    return [e.text for e in world.log if isinstance(e, Alarm) and e.kind is AlarmKind.UNFOLLOWED]
 
 
 def dropped() -> World:
@@ -33,7 +35,7 @@ def dropped() -> World:
 def test_what_is_active_and_dropped_is_said_at_once() -> None:
     world = dropped()
     (text,) = said(world)
-    assert "guest is active, and is no longer followed" in text
+    assert "guest is active, and no longer configured" in text
     assert "failoverctl reset VI_1" in text
     world.settle()
     assert said(world) == [text], "once"
@@ -53,7 +55,7 @@ def test_what_it_needs_is_not_deactivated_under_it() -> None:
     assert world.actual[DISK] is Level.ACTIVE
     assert world.instance.phase is Phase.FAILED
     assert "disk is not deactivated" in world.instance.alarm
-    assert "(guest)" in world.instance.alarm
+    assert "guest needs it" in world.instance.alarm
 
 
 def test_when_it_has_stopped_what_it_needed_is_deactivated() -> None:
@@ -159,6 +161,21 @@ def test_a_step_that_ends_after_its_resource_was_dropped(level: Level) -> None:
     assert len(world.state.strays) == (level is Level.ACTIVE)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_deactivation_that_outlives_its_resource_frees_what_it_needed(killed: bool) -> None:
+    """The step goes on after the reload. A daemon that is killed loses it, and the next one starts no other."""
+    world = active(resource("disk"), resource("guest", "disk"))
+    world.say(VrrpState.BACKUP)
+    assert list(world.steps) == [GUEST]
+    world.reload(config(resource("disk")))
+    if killed:
+        world.start()
+    world.settle()
+    assert world.actual == dict.fromkeys((DISK, GUEST), Level.ACTIVE if killed else Level.STANDBY)
+    assert world.instance.phase is (Phase.FAILED if killed else Phase.STANDBY)
+    assert ("guest needs it" in world.instance.alarm) is killed
+
+
 def test_what_cannot_be_seen_may_be_active() -> None:
     world = World(config=config(resource("disk")))
     world.reload(config())
@@ -171,7 +188,7 @@ def test_what_cannot_be_seen_may_be_active() -> None:
 def test_a_look_that_never_comes_back_is_asked_for_again() -> None:
     world = dropped()
     world.stray_looks.clear()
-    world.now += LOOK_TIMEOUT + LATE
+    world.now += CHECK_TIMEOUT_S + REPORT_GRACE_S
     world.send(Tick())
     assert GUEST in world.stray_looks
 
@@ -182,7 +199,7 @@ def test_it_is_looked_at_for_as_long_as_it_lasts() -> None:
     before = world.now
     while not world.stray_looks:
         world.tick()
-    assert world.now - before <= strays.CHECK
+    assert world.now - before <= strays.CHECK_INTERVAL_S
 
 
 @pytest.mark.parametrize("level", [Level.ACTIVE, Level.STANDBY])

@@ -124,6 +124,10 @@ def plan() -> dict[str, Any]:
         "instance": "VI_1",
         "target": "active",
         "worst_case": 120.0,
+        "worst_chain": ["vpn-disk", "vpn"],
+        "expected": {"median": 9.3, "p95": 14.0, "samples": 12, "chain": ["vpn-disk", "vpn"]},
+        "budget": None,
+        "history": {"trouble": None},
         "steps": [
             {
                 **step,
@@ -133,6 +137,7 @@ def plan() -> dict[str, Any]:
                 "needs": [],
                 "commands": ["drbdadm primary vpn"],
                 "worst_case": 30.0,
+                "expected": {"median": 0.3, "p95": 1.0, "samples": 38},
             },
             {
                 **step,
@@ -142,6 +147,7 @@ def plan() -> dict[str, Any]:
                 "needs": ["vpn-disk"],
                 "commands": ["xl create /etc/xen/vpn.cfg", "xl list vpn"],
                 "worst_case": 90.0,
+                "expected": {"median": 9.0, "p95": 13.0, "samples": 12},
             },
             {
                 **step,
@@ -152,6 +158,7 @@ def plan() -> dict[str, Any]:
                 "needs": [],
                 "commands": ["birdc configure"],
                 "worst_case": 30.0,
+                "expected": {"median": 0.02, "p95": 0.05, "samples": 40},
             },
         ],
     }

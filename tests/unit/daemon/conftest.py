@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from failoverd.daemon import names
+from failoverd.daemon import users
+from tests.unit import own_network as networks
 from tests.unit.daemon.keepaliveds import Fakes
-
-_CLONE_NEWNET = 0x40000000
 
 
 @pytest.fixture(autouse=True)
 def nobody_is_known_yet() -> None:
-    for directory in (names.user_name, names.user, names.group):
+    for directory in (users.user_name, users.user, users.group):
         directory._known.clear()
 
 
@@ -31,15 +27,6 @@ def fakes() -> Iterator[Fakes]:
 
 @pytest.fixture
 def own_network() -> Iterator[None]:
-    """This thread, and all that it starts, in a network namespace of its own; needs root."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        if libc.unshare(_CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "a network namespace needs root")
-        subprocess.run(["ip", "link", "add", "eth0", "type", "bridge"], check=True)
-        subprocess.run(["ip", "link", "set", "eth0", "up"], check=True)
+    """A network namespace of its own, with an eth0; needs root."""
+    with networks.own_network("link add eth0 type bridge", "link set eth0 up"):
         yield
-    finally:
-        libc.setns(outside, _CLONE_NEWNET)
-        os.close(outside)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from failoverd import processes
+from failoverd.osutil import processes
 from tests.lab.waiting import wait_for
 
 #: The first line: it is there, with its child, and has opened what it is to open.
@@ -58,7 +58,7 @@ class Fake:
         """The pid of a script that its child has started, and that runs."""
         self.do("sleep 1000 & echo $!")
         pid = int(self.line())
-        wait_for("it is a script", lambda: processes.program(pid) == "sleep", within=10)
+        wait_for("it is a script", lambda: processes.program(pid) == "sleep", within=60)
         self.scripts.append(pid)
         return pid
 
@@ -71,11 +71,11 @@ class Fake:
             for pipe in (self.parent.stdin, self.parent.stdout):
                 assert pipe is not None
                 pipe.close()
-            wait_for("its child has ended", lambda: processes.look(self.child) is None, within=10)
+            wait_for("its child has ended", lambda: processes.look(self.child) is None, within=60)
             return
         frozen = partial(operator.is_, number is signal.SIGSTOP)
         for pid in self.pids:
-            wait_for(number.name, partial(_frozen, pid), until=frozen, within=10)
+            wait_for(number.name, partial(_frozen, pid), until=frozen, within=60)
 
 
 class Fakes:

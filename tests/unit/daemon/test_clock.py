@@ -10,7 +10,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from failoverd.core import machine as core_machine
+from failoverd.core.events import Event, Stalled, Tick
+from failoverd.core.model import State
+from failoverd.core.spec import Config
 from failoverd.daemon import clock
+from failoverd.daemon.loop import CoreLoop
 
 
 class Clock:
@@ -98,20 +103,20 @@ def test_time_that_was_lived_is(machine: Clock) -> None:
         loop = asyncio.get_running_loop()
         before = loop.time()
         for _ in range(10):
-            machine.skipped += clock.STALL / 2
+            machine.skipped += clock.STALL_S / 2
             loop.time()
         return loop.time() - before
 
     passed = run(main)
     assert isinstance(passed, float)
-    assert passed >= 5 * clock.STALL
+    assert passed >= 5 * clock.STALL_S
 
 
 def test_a_loop_that_is_always_late_still_comes_to_its_timers(machine: Clock) -> None:
     async def main() -> None:
         async def starve() -> None:
             while True:
-                machine.late = 2 * clock.STALL
+                machine.late = 2 * clock.STALL_S
                 await asyncio.sleep(0)
 
         starving = asyncio.create_task(starve())
@@ -141,3 +146,31 @@ def test_a_loop_that_is_never_idle_does_not_stop_the_clock(machine: Clock) -> No
         working.cancel()
 
     run(main)
+
+
+def test_the_core_learns_of_the_time_that_the_clock_does_not_count(
+    machine: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+
+    def advance(state: State, event: Event, _: float) -> tuple[State, tuple[()]]:
+        told.append(event)
+        return state, ()
+
+    monkeypatch.setattr(core_machine, "advance", advance)
+
+    async def main() -> None:
+        core = CoreLoop()
+        core.start(State(config=Config(), instances={}), perform=print, changed=lambda *_: None)
+        core.dispatch(Tick())
+        machine.late = 60.0
+        await asyncio.sleep(0.001)
+        core.dispatch(Tick())
+        core.dispatch(Tick())
+
+    run(main)
+    ticks = [each for each in told if isinstance(each, Tick)]
+    stalls = [each for each in told if isinstance(each, Stalled)]
+    assert len(ticks) == 3
+    assert told.index(stalls[0]) == 1, "before anything that came meanwhile"
+    assert stalls[0].seconds >= 60.0

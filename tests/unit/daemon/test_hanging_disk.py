@@ -12,12 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.daemon.living import Living, wait_for
-from tests.unit.drivers.disks import Disk, hanging
-
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/dev/fuse").exists(), reason="needs root and a kernel with FUSE"
-)
+from tests.unit.daemon.running_daemon import RunningDaemon, wait_for
+from tests.unit.ports.disks import Disk, hanging
 
 
 @pytest.fixture
@@ -27,10 +23,10 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def node(tmp_path: Path, disk: Disk) -> Iterator[Living]:
+def node(tmp_path: Path, disk: Disk) -> Iterator[RunningDaemon]:
     """Two instances: the first one's resource is activated by the tool on the disk."""
     (tmp_path / "node").mkdir()
-    made = Living(tmp_path / "node")
+    made = RunningDaemon(tmp_path / "node")
     made.instance("VI_1")
     made.tables.append(
         "[instance.VI_1.resource.stuck]\n"
@@ -41,10 +37,10 @@ def node(tmp_path: Path, disk: Disk) -> Iterator[Living]:
     made.instance("VI_2")
     made.resource("free", instance="VI_2")
     yield made
-    made.stop(signal.SIGKILL)
+    made.end()
 
 
-def test_another_instance_is_followed(node: Living, disk: Disk) -> None:
+def test_another_instance_is_followed(node: RunningDaemon, disk: Disk) -> None:
     node.start()
     for name in ("VI_1", "VI_2"):
         node.hook("BACKUP", name)
@@ -57,14 +53,14 @@ def test_another_instance_is_followed(node: Living, disk: Disk) -> None:
     node.until("standby", "VI_2")
     step = wait_for("the step on the disk ended", lambda: ended(node, "stuck"))
     assert step["outcome"] == "hung"
-    assert f"does the disk answer that {disk.tool} is on?" in step["detail"]
+    assert f"check the disk that {disk.tool} is on" in step["detail"]
     disk.answer()
     node.hook("BACKUP", "VI_1")
     node.until("standby", "VI_1")
     assert not (node.things / "ran").exists()
 
 
-def test_what_had_not_begun_when_the_daemon_was_killed_never_does(node: Living, disk: Disk) -> None:
+def test_what_had_not_begun_when_the_daemon_was_killed_never_does(node: RunningDaemon, disk: Disk) -> None:
     node.start()
     node.hook("BACKUP", "VI_1")
     node.until("standby", "VI_1")
@@ -81,7 +77,7 @@ def test_what_had_not_begun_when_the_daemon_was_killed_never_does(node: Living, 
     assert not (node.things / "ran").exists()
 
 
-def clone(node: Living) -> int:
+def clone(node: RunningDaemon) -> int:
     """The process that is to become a tool, and is still the daemon's copy."""
     assert node.process is not None
     pid = node.process.pid
@@ -92,7 +88,7 @@ def clone(node: Living) -> int:
     return found
 
 
-def ended(node: Living, resource: str) -> Any:
+def ended(node: RunningDaemon, resource: str) -> Any:
     """The newest step on it, when it has ended."""
     steps = [step for transition in node.history() for step in transition["steps"] if step["resource"] == resource]
     return steps[0] if steps and steps[0]["outcome"] else None

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from failoverd import processes
 from failoverd.core.words import Keepalived
+from failoverd.osutil import processes
 from tests.lab.waiting import wait_for
-from tests.unit.daemon.test_keepalived import Told
+from tests.unit.daemon.keepalived.test_watch import Told
 
 pytestmark = [
     pytest.mark.usefixtures("own_network"),
@@ -96,10 +96,10 @@ class Real:
         for pid in sorted(self.pids, reverse=True):
             os.kill(pid, number)
         if number is signal.SIGSTOP:
-            wait_for("its child is frozen", lambda: (seen := processes.look(self.child)) and seen.frozen, within=10)
+            wait_for("its child is frozen", lambda: (seen := processes.look(self.child)) and seen.frozen, within=60)
         if number is signal.SIGKILL:
             self.process.wait()
-            wait_for("its child has ended", lambda: processes.look(self.child) is None, within=10)
+            wait_for("its child has ended", lambda: processes.look(self.child) is None, within=60)
 
     def end(self) -> None:
         """Kill it, if it is there."""
@@ -133,10 +133,11 @@ async def watching(tmp_path: Path) -> AsyncIterator[Told]:
         {},
         {"extra": "process_name router"},
         {"extra": "process_names"},
+        {"extra": "vrrp_process_name speaker"},
         {"program": "kad"},
         {"top": "net_namespace other", "network": NETWORK},
     ],
-    ids=["plain", "process_name", "process_names", "another program", "net_namespace"],
+    ids=["plain", "process_name", "process_names", "vrrp_process_name", "another program", "net_namespace"],
 )
 async def test_it_is_found_by_the_fifo(
     watching: Told, reals: list[Real], tmp_path: Path, options: dict[str, str]

@@ -23,7 +23,7 @@ def rebooted(trigger: Path) -> Reboot:
     wanted = Reboot(trigger)
     wanted.want("guest cannot be stopped")
     assert wanted.thread is not None
-    wanted.thread.join(10)
+    wanted.thread.join(60)
     return wanted
 
 
@@ -40,7 +40,7 @@ def test_what_could_not_be_triggered_is_triggered_later(tmp_path: Path) -> None:
     (tmp_path / "not there").mkdir()
     wanted.want("guest cannot be stopped")
     assert wanted.thread is not None
-    wanted.thread.join(10)
+    wanted.thread.join(60)
     assert (tmp_path / "not there" / "trigger").read_text() == "b"
 
 
@@ -55,7 +55,7 @@ def test_without_a_thread_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.
         wanted.want("guest cannot be stopped")
     wanted.want("guest cannot be stopped")
     assert wanted.thread is not None
-    wanted.thread.join(10)
+    wanted.thread.join(60)
     assert (tmp_path / "trigger").read_text() == "b"
 
 
@@ -67,14 +67,14 @@ def test_what_ends_meanwhile_is_no_reason_any_more(tmp_path: Path, monkeypatch: 
     wanted.want("")
     hanging.set()
     assert wanted.thread is not None
-    wanted.thread.join(10)
+    wanted.thread.join(60)
     assert not (tmp_path / "trigger").exists()
 
 
 def test_a_disk_that_hangs_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = threading.Event()
     monkeypatch.setattr("os.sync", hanging.wait)
-    monkeypatch.setattr(reboot, "SYNC", 0.05)
+    monkeypatch.setattr(reboot, "SYNC_TIMEOUT_S", 0.05)
     rebooted(tmp_path / "trigger")
     assert (tmp_path / "trigger").read_text() == "b"
     hanging.set()
@@ -87,11 +87,11 @@ def test_a_machine_that_has_just_booted_is_not_rebooted_again(tmp_path: Path, mo
         wanted.want("guest cannot be stopped")
         wanted.want("guest cannot be stopped")
     assert not (tmp_path / "trigger").exists()
-    assert ["Cut its power" in line["event"] for line in lines] == [True]
+    assert ["cut its power" in line["event"] for line in lines] == [True]
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: 301.0)
     wanted.want("guest cannot be stopped")
     assert wanted.thread is not None
-    wanted.thread.join(10)
+    wanted.thread.join(60)
     assert (tmp_path / "trigger").read_text() == "b"
 
 

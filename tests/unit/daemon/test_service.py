@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import select
 import signal
-import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.daemon.living import PATIENCE, Living, wait_for
+from tests.unit.daemon.keepaliveds import Fakes
+from tests.unit.daemon.running_daemon import PATIENCE, ROOT, RunningDaemon, wait_for
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Living]:
-    made = Living(tmp_path)
+def node(tmp_path: Path) -> Iterator[RunningDaemon]:
+    made = RunningDaemon(tmp_path)
     yield made
-    made.stop(signal.SIGKILL)
+    made.end()
 
 
 @pytest.fixture
-def chain(node: Living) -> Living:
+def chain(node: RunningDaemon) -> RunningDaemon:
     """Three resources in a row: disk, guest, route."""
     node.instance()
     node.resource("disk")
@@ -50,7 +51,7 @@ def overlaps(journal: list[str]) -> list[str]:
     return found
 
 
-def test_master_and_backup_in_order(chain: Living) -> None:
+def test_master_and_backup_in_order(chain: RunningDaemon) -> None:
     chain.start()
     assert chain.instance_status()["phase"] == "unknown"
     chain.hook("BACKUP")
@@ -70,14 +71,14 @@ def test_master_and_backup_in_order(chain: Living) -> None:
     ]
 
 
-def test_the_history_tells_what_and_why(chain: Living) -> None:
+def test_the_history_tells_what_and_why(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("BACKUP")
     chain.until("standby")
     chain.hook("MASTER")
     chain.until("active")
     newest = wait_for("the history has it", lambda: (h := chain.history()) and h[0]["outcome"] == "active" and h[0])
-    assert newest["cause"] == "keepalived said MASTER"
+    assert newest["cause"] == "keepalived reported MASTER"
     assert [(step["resource"], step["verb"], step["outcome"]) for step in newest["steps"]] == [
         ("disk", "activate", "done"),
         ("guest", "activate", "done"),
@@ -87,7 +88,7 @@ def test_the_history_tells_what_and_why(chain: Living) -> None:
     assert newest["started"] <= newest["steps"][0]["started"] < newest["steps"][0]["ended"] <= newest["ended"]
 
 
-def test_the_same_change_from_two_sources_is_one(chain: Living) -> None:
+def test_the_same_change_from_two_sources_is_one(chain: RunningDaemon) -> None:
     chain.start()
     for state in ("BACKUP", "MASTER"):
         chain.fifo(f'INSTANCE "VI_1" {state} 150')
@@ -97,14 +98,14 @@ def test_the_same_change_from_two_sources_is_one(chain: Living) -> None:
     assert (events["accepted"], events["duplicate"]) == (2, 2)
 
 
-def test_priorities_are_no_states(chain: Living) -> None:
+def test_priorities_are_no_states(chain: RunningDaemon) -> None:
     chain.start()
     chain.fifo('INSTANCE "VI_1" MASTER 150', 'INSTANCE "VI_1" BACKUP_PRIORITY 105', 'INSTANCE "VI_1" NEW_WORD 1')
     chain.until("active")
     assert chain.instance_status()["vrrp_state"] == "MASTER"
 
 
-def test_adverts_of_another_master_are_one_alarm(chain: Living) -> None:
+def test_adverts_of_another_master_are_one_alarm(chain: RunningDaemon) -> None:
     chain.start()
     chain.fifo('INSTANCE "VI_1" MASTER 150')
     chain.until("active")
@@ -112,7 +113,9 @@ def test_adverts_of_another_master_are_one_alarm(chain: Living) -> None:
     def told() -> int:
         chain.hook("MASTER_RX_LOWER_PRI")
         lines = chain.log.read_text().splitlines()
-        return sum("was not the only MASTER" in line and '"matter": "double-master"' in line for line in lines)
+        return sum(
+            "another node was MASTER at the same time" in line and '"kind": "double-master"' in line for line in lines
+        )
 
     wait_for("it is said", told)  # but not while the other one may be giving way
     for _ in range(30):  # a hook is acknowledged, so each has a turn of its own
@@ -120,7 +123,7 @@ def test_adverts_of_another_master_are_one_alarm(chain: Living) -> None:
     assert told() == 1
 
 
-def test_a_group_and_a_name_with_spaces(node: Living) -> None:
+def test_a_group_and_a_name_with_spaces(node: RunningDaemon) -> None:
     node.instance("my group.1")
     node.resource("disk", instance="my group.1")
     node.start()
@@ -130,7 +133,7 @@ def test_a_group_and_a_name_with_spaces(node: Living) -> None:
     node.until("standby", "my group.1")
 
 
-def test_deleted_is_standby(chain: Living) -> None:
+def test_deleted_is_standby(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
@@ -138,7 +141,7 @@ def test_deleted_is_standby(chain: Living) -> None:
     chain.until("standby")
 
 
-def test_fifty_flaps_and_the_last_word_wins(node: Living) -> None:
+def test_fifty_flaps_and_the_last_word_wins(node: RunningDaemon) -> None:
     node.instance()
     node.resource("slow", takes="0.05")
     node.resource("guest", "slow")
@@ -153,7 +156,7 @@ def test_fifty_flaps_and_the_last_word_wins(node: Living) -> None:
 
 
 @pytest.mark.parametrize("begun", range(1, 4))
-def test_killed_in_the_middle_of_a_promotion_and_started_again(node: Living, begun: int) -> None:
+def test_killed_in_the_middle_of_a_promotion_and_started_again(node: RunningDaemon, begun: int) -> None:
     node.instance()
     names = ("disk", "guest", "route")
     gate = node.things / "gate"
@@ -176,7 +179,7 @@ def test_killed_in_the_middle_of_a_promotion_and_started_again(node: Living, beg
     assert not overlaps(node.journal())
 
 
-def test_the_tool_of_a_killed_daemon_is_awaited_and_then_undone(node: Living) -> None:
+def test_the_tool_of_a_killed_daemon_is_awaited_and_then_undone(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk", takes="1")
     node.start()
@@ -189,7 +192,7 @@ def test_the_tool_of_a_killed_daemon_is_awaited_and_then_undone(node: Living) ->
     assert node.journal() == ["+ activate disk", "- activate disk", "+ deactivate disk", "- deactivate disk"]
 
 
-def test_the_tool_of_a_killed_daemon_ends_at_its_deadline(node: Living) -> None:
+def test_the_tool_of_a_killed_daemon_ends_at_its_deadline(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk", takes="600", body='timeout = "2s"\nretries = 0')
     node.start()
@@ -197,12 +200,12 @@ def test_the_tool_of_a_killed_daemon_ends_at_its_deadline(node: Living) -> None:
     wait_for("the step runs", node.journal)
     node.stop(signal.SIGKILL)
     node.start()
-    wait_for("the tool is ended", lambda: "an earlier daemon's step ended" in node.log.read_text())
+    wait_for("the tool is ended", lambda: "the step of an earlier failoverd ended" in node.log.read_text())
     assert '"outcome": "timed-out"' in node.log.read_text()
     node.until("failed")
 
 
-def test_what_a_stranger_puts_into_his_environment_is_nothing_to_a_start(chain: Living) -> None:
+def test_what_a_stranger_puts_into_his_environment_is_nothing_to_a_start(chain: RunningDaemon) -> None:
     made_up = {"runtime_dir": str(chain.run_dir), "instance": "VI_1", "resource": "disk", "deadline": 1e12}
     environments = [json.dumps({**made_up, "verb": verb, "session": os.getsid(0)}) for verb in ("rm", "activate")]
     keys: dict[str, Any] = {"user": 65534, "process_group": 0} if os.geteuid() == 0 else {"process_group": 0}
@@ -219,7 +222,7 @@ def test_what_a_stranger_puts_into_his_environment_is_nothing_to_a_start(chain: 
             stranger.wait()
 
 
-def test_what_a_step_left_in_a_process_group_of_its_own_outlives_a_restart(node: Living) -> None:
+def test_what_a_step_left_in_a_process_group_of_its_own_outlives_a_restart(node: RunningDaemon) -> None:
     pid = node.things / "pid"
     node.instance()
     leaving = f"set -m; sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"
@@ -240,7 +243,53 @@ def test_what_a_step_left_in_a_process_group_of_its_own_outlives_a_restart(node:
         os.close(left)
 
 
-def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:
+def test_what_a_step_left_speaking_goes_on_over_restarts(node: RunningDaemon) -> None:
+    pid, said = node.things / "pid", node.things / "said"
+    node.instance()
+    speaking = f"echo $$ >{pid}; while printf %09999d 7 && printf %09999d 7 >&2; do echo >>{said}; sleep 0.01; done"
+    leaving = f"set -m; sh -c '{speaking}' & echo begun >>{node.things}/journal; touch {node.things}/guest"
+    node.resource("guest", activate=["bash", "-c", leaving], body='timeout = "2s"')
+    node.start()
+    node.hook("MASTER")
+    node.until("active")
+    left = int(wait_for("it runs", lambda: pid.exists() and pid.read_text()))
+
+    def goes_on() -> bool:
+        """It writes more than the pipes hold."""
+        before = said.stat().st_size
+        return bool(wait_for("it goes on", lambda: said.stat().st_size > before + 50))
+
+    try:
+        assert goes_on()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            node.stop(number)
+            assert goes_on()
+            node.start()
+            node.until("active")
+            assert goes_on()
+        assert node.journal() == ["begun"]
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+def test_a_tool_that_speaks_when_its_daemon_was_killed_ends_by_itself(node: RunningDaemon) -> None:
+    go, journal = node.things / "go", node.things / "journal"
+    node.instance()
+    step = f"echo + >>{journal}; until test -e {go}; do sleep 0.01; done; printf %099999d 7; printf %099999d 7 >&2; "
+    node.resource("disk", activate=["sh", "-c", f"{step} touch {node.things}/disk; echo - >>{journal}"])
+    node.start()
+    node.hook("MASTER")
+    wait_for("the step runs", node.journal)
+    node.stop(signal.SIGKILL)
+    go.touch()
+    node.start()
+    node.until("active")
+    assert node.journal() == ["+", "-"]
+
+
+@pytest.mark.usefixtures("own_network")
+def test_an_event_while_the_daemon_is_down_is_not_lost(chain: RunningDaemon, fakes: Fakes) -> None:
+    fakes.start()
     chain.start()
     chain.hook("BACKUP")
     chain.until("standby")
@@ -252,25 +301,20 @@ def test_an_event_while_the_daemon_is_down_is_not_lost(chain: Living) -> None:
     assert not list((chain.run_dir / "spool").iterdir())
 
 
-def test_who_asks_while_it_starts_is_answered_when_it_has_started(chain: Living) -> None:
-    chain.run_dir.mkdir()
-    with contextlib.ExitStack() as stack:
-        listening = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
-        chain.listening = [*listening]
-        for made, name in zip(listening, ("notify.sock", "control.sock"), strict=True):
-            made.bind(str(chain.run_dir / name))
-            made.listen()
-        asking = stack.enter_context(socket.socket(socket.AF_UNIX))
-        asking.settimeout(PATIENCE)
-        asking.connect(str(chain.run_dir / "control.sock"))
-        asking.sendall(b'{"version": 1, "verb": "status"}\n')
-        chain.start()
-        told = json.loads(asking.makefile().readline())
-    assert told["ok"], told
-    assert list(told["result"]["instances"]) == ["VI_1"]
+def test_nobody_but_failoverd_makes_the_socket_of_failoverctl(node: RunningDaemon) -> None:
+    """systemd would start a failoverd that somebody has stopped, for whoever asks."""
+    unit = (ROOT / "systemd" / "failoverd.socket").read_text()
+    assert re.findall("^Listen.*=(.*)$", unit, re.MULTILINE) == [
+        *("/run/failoverd/notify.sock", "/run/failoverd/keepalived.fifo")
+    ]
+    node.instance()
+    node.start()
+    assert (node.run_dir / "control.sock").is_socket()
+    node.stop()
+    assert not (node.run_dir / "control.sock").exists()
 
 
-def test_a_stop_leaves_resources_as_they_are_and_a_start_finds_them(chain: Living) -> None:
+def test_a_stop_leaves_resources_as_they_are_and_a_start_finds_them(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
@@ -279,11 +323,11 @@ def test_a_stop_leaves_resources_as_they_are_and_a_start_finds_them(chain: Livin
     assert (chain.things / "route").exists()
     chain.start()
     chain.until("active")
-    assert chain.instance_status()["reason"] == "keepalived's last word was MASTER"
+    assert chain.instance_status()["reason"] == "keepalived's last state was MASTER"
     assert chain.journal() == before
 
 
-def test_a_step_that_hangs_ends_at_its_deadline(node: Living) -> None:
+def test_a_step_that_hangs_ends_at_its_deadline(node: RunningDaemon) -> None:
     node.instance()
     node.resource("stuck", takes="600", body='timeout = "200ms"\nretries = 0')
     node.resource("other")
@@ -292,14 +336,16 @@ def test_a_step_that_hangs_ends_at_its_deadline(node: Living) -> None:
     status = node.until("failed")
     assert "did not end within 0.2 s" in status["reason"]
     assert status["resources"]["other"]["level"] == "active", "what does not depend on it had begun"
-    lines = [json.loads(line) for line in node.log.read_text().splitlines()]
+    wait_for("the log has both steps", lambda: node.log.read_text().count('"step ended"') == 2)
+    written, _, _ = node.log.read_text().rpartition("\n")  # another line may be half written
+    lines = [json.loads(line) for line in written.splitlines()]
     steps = {line["resource"]: line["level"] for line in lines if line["event"] == "step ended"}
     assert steps == {"stuck": "error", "other": "info"}, "how grave a line is, not what was seen"
     node.hook("BACKUP")
     assert (node.things / "other").exists() or node.instance_status()["phase"] in ("demoting", "standby")
 
 
-def test_a_stop_awaits_the_step_in_flight_and_starts_nothing_more(node: Living) -> None:
+def test_a_stop_awaits_the_step_in_flight_and_starts_nothing_more(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk", takes="1")
     node.resource("guest", "disk")
@@ -310,7 +356,7 @@ def test_a_stop_awaits_the_step_in_flight_and_starts_nothing_more(node: Living) 
     assert node.journal() == ["+ activate disk", "- activate disk"]
 
 
-def test_a_stop_finishes_a_demotion_as_a_shutdown_needs_it(node: Living) -> None:
+def test_a_stop_finishes_a_demotion_as_a_shutdown_needs_it(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk")
     node.resource("guest", "disk", takes="1")
@@ -326,7 +372,7 @@ def test_a_stop_finishes_a_demotion_as_a_shutdown_needs_it(node: Living) -> None
 VIP_ELSEWHERE = 'vips = ["192.0.2.1/32"]\ninterface = "lo"'
 
 
-def test_a_boot_without_a_word_stops_what_runs_whatever_happens_to_the_daemon(node: Living) -> None:
+def test_a_boot_without_a_word_stops_what_runs_whatever_happens_to_the_daemon(node: RunningDaemon) -> None:
     node.instance(body=VIP_ELSEWHERE)
     node.resource("disk")
     node.resource("guest", "disk", takes="2")
@@ -342,7 +388,7 @@ def test_a_boot_without_a_word_stops_what_runs_whatever_happens_to_the_daemon(no
     assert not (node.things / "disk").exists()
 
 
-def test_what_runs_on_a_machine_that_has_not_just_booted_is_left_alone(node: Living) -> None:
+def test_what_runs_on_a_machine_that_has_not_just_booted_is_left_alone(node: RunningDaemon) -> None:
     node.instance(body=VIP_ELSEWHERE)
     node.resource("disk")
     (node.things / "disk").touch()
@@ -353,7 +399,7 @@ def test_what_runs_on_a_machine_that_has_not_just_booted_is_left_alone(node: Liv
     assert (node.things / "disk").exists()
 
 
-def test_what_a_reload_adds_soon_after_a_boot_is_left_alone(node: Living) -> None:
+def test_what_a_reload_adds_soon_after_a_boot_is_left_alone(node: RunningDaemon) -> None:
     node.instance("VI_0", body=VIP_ELSEWHERE)
     node.uptime = 30.0
     node.start()
@@ -370,7 +416,7 @@ def test_what_a_reload_adds_soon_after_a_boot_is_left_alone(node: Living) -> Non
     assert (node.things / "disk").exists(), "the boot's first daemon did not know of it"
 
 
-def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: Living) -> None:
+def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: RunningDaemon) -> None:
     pid = node.things / "pid"
     node.instance()
     leaving = f"setsid sh -c 'echo $$ >{pid}; exec sleep 300' & touch {node.things}/guest"
@@ -383,20 +429,20 @@ def test_what_a_tool_made_a_daemon_of_outlives_every_restart(node: Living) -> No
         node.stop(signal.SIGKILL)
         node.start()
         node.until("active")
-        assert "an earlier daemon's step" not in node.log.read_text()
+        assert "step of an earlier failoverd" not in node.log.read_text()
         assert Path(f"/proc/{monitor}").exists()
     finally:
         os.kill(monitor, signal.SIGKILL)
 
 
-def test_what_the_watchdog_kills_says_where_it_was(chain: Living) -> None:
+def test_what_the_watchdog_kills_says_where_it_was(chain: RunningDaemon) -> None:
     chain.start()
     chain.stop(signal.SIGABRT)
     assert "Fatal Python error: Aborted" in chain.log.read_text()
     assert "asyncio/base_events.py" in chain.log.read_text()
 
 
-def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) -> None:
+def test_an_operator_resets_what_has_failed_and_the_history_knows(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk", body="retries = 0", activate=["false"])
     node.start()
@@ -405,14 +451,14 @@ def test_an_operator_resets_what_has_failed_and_the_history_knows(node: Living) 
     (node.things / "disk").touch()  # it is mended
     told = node.ctl("reset", "VI_1")
     assert (told.returncode, told.stderr) == (0, "")
-    assert "tried again" in told.stdout
+    assert "VI_1: failoverd checks every resource" in told.stdout
     node.until("active")
     wrong = node.ctl("reset", "VI_2")
     assert wrong.returncode == 1
     assert 'there is no instance "VI_2"' in wrong.stderr
 
 
-def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_it_back(node: Living) -> None:
+def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_it_back(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk", body='retries = 0\non_failure = "release"', activate=["false"])
     node.start()
@@ -424,7 +470,7 @@ def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_
     node.hook("FAULT")
     node.until("standby")
     assert "disk" in node.instance_status()["released"]
-    assert "to take it back: failoverctl reset VI_1" in node.ctl("status").stdout
+    assert "to take back mastership: failoverctl reset VI_1" in node.ctl("status").stdout
 
     node.stop(signal.SIGKILL)
     node.start()
@@ -438,7 +484,7 @@ def test_mastership_that_cannot_be_served_is_given_away_until_an_operator_takes_
     assert node.instance_status()["released"] is None
 
 
-def test_what_has_given_up_is_tried_again_and_where_keepalived_does_not_let_go_too(node: Living) -> None:
+def test_what_has_given_up_is_tried_again_and_where_keepalived_does_not_let_go_too(node: RunningDaemon) -> None:
     for name, on_failure in (("VI_1", "stop"), ("VI_2", "release")):
         node.instance(name)
         node.resource(f"disk{name}", body=f'retries = 0\non_failure = "{on_failure}"', instance=name)
@@ -456,7 +502,7 @@ def test_what_has_given_up_is_tried_again_and_where_keepalived_does_not_let_go_t
     assert (node.run_dir / "track" / "VI_2").read_text() == "0\n"
 
 
-def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node: Living) -> None:
+def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node: RunningDaemon) -> None:
     node.instance(body='vips = ["127.0.0.1/8"]\ninterface = "lo"')
     node.resource("disk")
     node.start()
@@ -469,14 +515,16 @@ def test_a_word_in_the_spool_counts_as_if_it_had_come_while_the_daemon_ran(node:
     assert not (node.things / "disk").exists()
 
 
-def test_a_notify_socket_that_nobody_reads_is_no_obstacle(chain: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notify_socket_that_nobody_reads_is_no_obstacle(
+    chain: RunningDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(chain.things / "nobody"))
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
 
 
-def test_drift_is_mended_after_a_reload(chain: Living) -> None:
+def test_drift_is_mended_after_a_reload(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
@@ -486,30 +534,30 @@ def test_drift_is_mended_after_a_reload(chain: Living) -> None:
     chain.until("active")
 
 
-def test_a_bad_file_leaves_the_running_configuration_in_force(chain: Living) -> None:
+def test_a_bad_file_leaves_the_running_configuration_in_force(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
     chain.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\n')
     chain.reload()
-    wait_for("it says so", lambda: "the one in force stays" in chain.log.read_text())
+    wait_for("it says so", lambda: "still using the previous configuration" in chain.log.read_text())
     assert 'did you mean \\"vips\\"' in chain.log.read_text()
     assert set(chain.instance_status()["resources"]) == {"disk", "guest", "route"}
     chain.hook("BACKUP")
     chain.until("standby")
 
 
-def test_a_reload_that_would_follow_nothing_is_refused(chain: Living) -> None:
+def test_a_reload_that_would_follow_nothing_is_refused(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
     chain.config.write_text("# everything is commented out\n")
     chain.reload()
-    wait_for("it says so", lambda: "follows nothing any more" in chain.log.read_text())
+    wait_for("it says so", lambda: "has no instance any more" in chain.log.read_text())
     assert chain.instance_status()["phase"] == "active"
 
 
-def test_a_reload_follows_a_new_instance(chain: Living) -> None:
+def test_a_reload_follows_a_new_instance(chain: RunningDaemon) -> None:
     chain.start()
     chain.instance("VI_2")
     chain.resource("extra", instance="VI_2")
@@ -519,7 +567,7 @@ def test_a_reload_follows_a_new_instance(chain: Living) -> None:
     chain.until("active", "VI_2")
 
 
-def test_what_a_reload_drops_is_said_and_keeps_what_it_needs(node: Living) -> None:
+def test_what_a_reload_drops_is_said_and_keeps_what_it_needs(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk")
     node.resource("guest", "disk")
@@ -531,7 +579,7 @@ def test_what_a_reload_drops_is_said_and_keeps_what_it_needs(node: Living) -> No
     node.reload()
     (stray,) = wait_for("it is said", lambda: node.status()["strays"])
     assert (stray["instance"], stray["resource"], stray["level"]) == ("VI_1", "guest", "active")
-    assert stray["text"] in node.log.read_text()
+    wait_for("the log has it", lambda: stray["text"] in node.log.read_text())
     node.hook("BACKUP")
     wait_for("the instance says why", lambda: "disk is not deactivated" in node.instance_status()["reason"])
     assert (node.things / "disk").exists()
@@ -543,7 +591,7 @@ def test_what_a_reload_drops_is_said_and_keeps_what_it_needs(node: Living) -> No
     assert not (node.things / "disk").exists()
 
 
-def test_what_a_restart_drops_is_said_as_well(node: Living) -> None:
+def test_what_a_restart_drops_is_said_as_well(node: RunningDaemon) -> None:
     node.instance()
     node.resource("disk")
     node.resource("guest", "disk")
@@ -563,7 +611,7 @@ def test_what_a_restart_drops_is_said_as_well(node: Living) -> None:
     assert not (node.things / "disk").exists()
 
 
-def test_a_dropped_instance_is_forgotten_by_a_reset(chain: Living) -> None:
+def test_a_dropped_instance_is_forgotten_by_a_reset(chain: RunningDaemon) -> None:
     chain.start()
     chain.hook("MASTER")
     chain.until("active")
@@ -571,12 +619,12 @@ def test_a_dropped_instance_is_forgotten_by_a_reset(chain: Living) -> None:
     chain.instance("VI_2")
     chain.reload()
     wait_for("it is said", lambda: len(chain.status()["strays"]) == len(("disk", "guest", "route")))
-    assert "forgotten: disk, guest, route" in chain.ctl("reset", "VI_1").stdout
+    assert "forgotten the strays disk, guest, route" in chain.ctl("reset", "VI_1").stdout
     assert not chain.status()["strays"]
     assert chain.ctl("reset", "VI_1").returncode != 0
 
 
-def test_what_was_seen_with_other_options_is_not_believed(node: Living) -> None:
+def test_what_was_seen_with_other_options_is_not_believed(node: RunningDaemon) -> None:
     node.instance()
     node.resource("base")
     node.resource("guest", "base")
@@ -594,7 +642,7 @@ def test_what_was_seen_with_other_options_is_not_believed(node: Living) -> None:
     wait_for("it is over", lambda: not node.status()["strays"])
 
 
-def test_a_daemon_that_was_stopped_calls_nobody_late_who_was_done(node: Living) -> None:
+def test_a_daemon_that_was_stopped_calls_nobody_late_who_was_done(node: RunningDaemon) -> None:
     """Its step's deadline passed while it was stopped, and so did the tool: the result was there first."""
     node.instance()
     gate = node.things / "gate"
@@ -614,10 +662,10 @@ def test_a_daemon_that_was_stopped_calls_nobody_late_who_was_done(node: Living) 
     node.until("active")
     newest = wait_for("the history has it", lambda: (h := node.history()) and h[0]["outcome"] == "active" and h[0])
     assert [step["outcome"] for step in newest["steps"]] == ["done"]
-    assert "the loop stood still" in node.log.read_text()
+    wait_for("the log has it", lambda: "the event loop stalled" in node.log.read_text())
 
 
-def test_a_second_daemon_is_refused_in_words(chain: Living) -> None:
+def test_a_second_daemon_is_refused_in_words(chain: RunningDaemon) -> None:
     chain.start()
     second = subprocess.run(chain.words(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert second.returncode == os.EX_CANTCREAT
@@ -625,7 +673,7 @@ def test_a_second_daemon_is_refused_in_words(chain: Living) -> None:
     assert chain.instance_status()["phase"] == "unknown", "the first goes on"
 
 
-def test_history_trouble_changes_nothing(chain: Living) -> None:
+def test_history_trouble_changes_nothing(chain: RunningDaemon) -> None:
     chain.state_dir.mkdir()
     (chain.state_dir / "history.db").mkdir()  # not even root can open this as a database
     chain.start()
@@ -634,8 +682,19 @@ def test_history_trouble_changes_nothing(chain: Living) -> None:
     assert chain.status()["history"]["trouble"]
 
 
+def test_a_track_file_that_somebody_writes_is_put_right_and_shown(chain: RunningDaemon) -> None:
+    chain.start()
+    chain.hook("BACKUP")
+    chain.until("standby")
+    file = chain.run_dir / "track" / "VI_1"
+    file.write_text("1\n")
+    wait_for("it is put right", lambda: file.read_text() == "0\n")
+    (trouble,) = (each for each in chain.status()["troubles"] if each["about"].startswith("track-file"))
+    assert f"another program wrote 1 into {file}" in trouble["text"]
+
+
 @pytest.mark.usefixtures("own_network")
-def test_the_vip_decides(node: Living) -> None:
+def test_the_vip_decides(node: RunningDaemon) -> None:
     node.instance(body='vips = ["192.0.2.1/32", "2001:db8::1/128"]\ninterface = "eth0"\nvip_timeout = "300ms"')
     node.resource("disk")
     node.start()
@@ -643,6 +702,12 @@ def test_the_vip_decides(node: Living) -> None:
     status = node.until("refused")
     assert status["reason"] == "MASTER, but 192.0.2.1/32 is not on eth0"
     assert [vip["present"] for vip in status["vips"]] == [False, False]
+    subprocess.run(["ip", "link", "add", "vrrp.51", "type", "veth", "peer", "name", "peer"], check=True)
+    subprocess.run(["ip", "addr", "add", "192.0.2.1/32", "dev", "vrrp.51"], check=True)
+    instead = 'is on vrrp.51, not on eth0; if that is intended, configure vips = ["192.0.2.1/32 dev vrrp.51"]'
+    wait_for("it is said where it is", lambda: instead in node.instance_status()["reason"])
+    assert instead in node.ctl("status").stdout
+    assert [vip["detail"] for vip in node.instance_status()["vips"]] == [instead, None]
     subprocess.run(["ip", "addr", "add", "192.0.2.1/32", "dev", "eth0"], check=True)
     subprocess.run(["ip", "addr", "add", "2001:db8::1/128", "dev", "eth0", "nodad"], check=True)
     node.until("active")
@@ -651,17 +716,57 @@ def test_the_vip_decides(node: Living) -> None:
     assert not (node.things / "disk").exists()
 
 
-def test_check_says_what_is_wrong_and_where(chain: Living) -> None:
+def test_check_says_what_is_wrong_and_where(chain: RunningDaemon) -> None:
     good = chain.ctl("config", "check", str(chain.config))
     assert good.returncode == 0, good.stderr
-    assert "ok (1 instances, 3 resources" in good.stdout
+    assert "ok (1 instance, 3 of 3 resources" in good.stdout
+    assert "without [quorum], a cut between two nodes leaves both MASTER" in good.stdout
+    chain.config.write_text(f'[quorum]\nwitnesses = ["icmp://192.0.2.254"]\n{chain.config.read_text()}')
+    assert "without [quorum]" not in chain.ctl("config", "check", str(chain.config)).stdout
+    table = chain.config.read_text().replace("[quorum]", '[quorum]\nwatchdog = "/dev/watchdog"')
+    chain.config.write_text(table)
+    found = chain.ctl("config", "check", str(chain.config)).stdout
+    assert "the watchdog resets a node that cannot stop, but no other node waits for that" in found
     chain.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\n')
     bad = chain.ctl("config", "check", str(chain.config))
     assert bad.returncode == os.EX_CONFIG
     assert f'{chain.config}: instance.VI_1.vipz: unknown key; did you mean "vips"?' in bad.stderr
 
 
-class Few(Living):
+def test_check_says_what_is_not_followed_here(tmp_path: Path) -> None:
+    node = RunningDaemon(tmp_path)
+    node.instance("VI_1")
+    node.resource("a", body='nodes = ["right", "center"]')
+    node.instance("VI_2")
+    words = [sys.executable, "-m", "failoverd", "--check", "--config", str(node.config), "--node", "left.example.net"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == [
+        f"{node.config}: ok (2 instances, 0 of 1 resource on left.example.net)",
+        f"{node.config}: no resource on left.example.net follows VI_1: its resources are for center, right",
+        f"{node.config}: no resource on left.example.net follows VI_2: it has no resources",
+    ]
+    node.config.write_text("")
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert told.stdout.endswith("failoverd follows no instance: the configuration has no [instance.NAME]\n")
+
+
+def test_failoverctl_says_that_the_configuration_keeps_failoverd_from_starting(node: RunningDaemon) -> None:
+    node.run_dir.mkdir()
+    node.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\ninterfase = "eth0"\n')
+    done = subprocess.run(node.words(), capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == os.EX_CONFIG
+    told = node.ctl("status")
+    assert told.returncode == 69
+    assert f"its configuration has errors: {node.config}: instance.VI_1.vipz: unknown key" in told.stderr
+    assert "(and 1 more)" in told.stderr
+    assert "failoverctl config check && systemctl restart failoverd" in told.stderr
+    node.instance()
+    node.start()
+    node.stop()
+    assert "there is no socket" in node.ctl("status").stderr
+
+
+class Few(RunningDaemon):
     """A daemon that is started with a low soft limit of descriptors."""
 
     def words(self) -> list[str]:

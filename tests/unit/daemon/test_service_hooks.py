@@ -4,50 +4,52 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from failoverd.daemon.intake.spool import spare
+from failoverd.records import spare
 from tests.unit import full
-from tests.unit.daemon.living import Living, wait_for
+from tests.unit.daemon.running_daemon import RunningDaemon, wait_for
 
 MASTER = ("INSTANCE", "VI_1", "MASTER", "150")
 
 
 @pytest.fixture
-def node() -> Iterator[Living]:
+def node() -> Iterator[RunningDaemon]:
     """In a directory that everybody may enter, as /run is."""
     directory = Path(tempfile.mkdtemp(prefix="failoverd-", dir="/tmp"))
     directory.chmod(0o755)
-    made = Living(directory)
+    made = RunningDaemon(directory)
     made.instance()
     made.resource("disk")
     try:
         yield made
     finally:
-        made.stop(signal.SIGKILL)
-        shutil.rmtree(directory)
+        made.end()
+        # The process of the history may still write and remove files there.
+        wait_for("the directory is gone", lambda: subprocess.run(["rm", "-rf", directory], check=False).returncode == 0)
         shutil.rmtree(spare(made.run_dir), ignore_errors=True)
 
 
-def script_user(node: Living, name: str) -> None:
+def script_user(node: RunningDaemon, name: str) -> None:
     node.tables.insert(0, f'[keepalived]\nscript_user = "{name}"\n')
     node._write()
 
 
-def texts(node: Living) -> list[str]:
+def texts(node: RunningDaemon) -> list[str]:
     return [trouble["text"] for trouble in node.status()["troubles"] if trouble["about"].startswith("hook")]
 
 
-def admitted(node: Living) -> bool:
+def admitted(node: RunningDaemon) -> bool:
     return (node.run_dir / "spool").stat().st_uid != 0
 
 
 @pytest.mark.parametrize("group", ["daemon", "adm", "nogroup"])
-def test_the_script_user_is_heard_in_whatever_group(node: Living, group: str) -> None:
+def test_the_script_user_is_heard_in_whatever_group(node: RunningDaemon, group: str) -> None:
     script_user(node, "daemon")
     node.start()
     wait_for("it is let in", lambda: admitted(node))
@@ -60,12 +62,12 @@ def test_the_script_user_is_heard_in_whatever_group(node: Living, group: str) ->
     assert texts(node) == []
 
 
-def test_a_hook_of_somebody_else_leaves_a_trace(node: Living) -> None:
+def test_a_hook_of_somebody_else_leaves_a_trace(node: RunningDaemon) -> None:
     node.start()
     assert node.hook_as("nobody", "nogroup", *MASTER) == 75
     wait_for("it is shown", lambda: texts(node))
     (text,) = texts(node)
-    assert text.startswith("nobody told VI_1 MASTER and was turned away")
+    assert text.startswith("failoverd rejected VI_1 MASTER from user nobody (pid ")
     assert 'write script_user = "nobody" into [keepalived] of failoverd.toml and reload' in text
     assert node.status()["events"]["rejected"] == 1
     assert node.instance_status()["phase"] == "unknown"
@@ -77,7 +79,7 @@ def test_a_hook_of_somebody_else_leaves_a_trace(node: Living) -> None:
     node.until("active")
 
 
-def test_wrong_words_leave_a_trace(node: Living) -> None:
+def test_invalid_arguments_leave_a_trace(node: RunningDaemon) -> None:
     node.start()
     assert node.hook_as("root", "root", "instance", "VI_1", "master", "150") == 64
     (text,) = wait_for("it is shown", lambda: texts(node))
@@ -85,7 +87,7 @@ def test_wrong_words_leave_a_trace(node: Living) -> None:
     assert node.status()["events"]["rejected"] == 1
 
 
-def test_an_event_outlives_a_full_runtime_directory_and_no_daemon(node: Living) -> None:
+def test_an_event_outlives_a_full_runtime_directory_and_no_daemon(node: RunningDaemon) -> None:
     with full.tmpfs(node.run_dir):
         node.start()
         node.hook("MASTER")

@@ -9,28 +9,28 @@ from pathlib import Path
 import pytest
 
 from tests.unit.daemon.keepaliveds import Fake, Fakes
-from tests.unit.daemon.living import HOOK, Living, wait_for
+from tests.unit.daemon.running_daemon import HOOK, RunningDaemon, wait_for
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Living]:
-    made = Living(tmp_path)
+def node(tmp_path: Path) -> Iterator[RunningDaemon]:
+    made = RunningDaemon(tmp_path)
     for number in (1, 2):
         made.instance(f"VI_{number}")
         made.resource(f"web{number}", instance=f"VI_{number}")
     yield made
-    made.stop(signal.SIGKILL)
+    made.end()
 
 
-def say(node: Living, fake: Fake, name: str, state: str) -> None:
+def say(node: RunningDaemon, fake: Fake, name: str, state: str) -> None:
     """What a keepalived does: it runs the hook."""
     fake.do(f"{HOOK} --runtime-dir {node.run_dir} INSTANCE {name} {state} 150; echo said")
     assert fake.line() == "said\n"
 
 
-def test_the_death_of_one_concerns_its_own_instances_only(node: Living, fakes: Fakes) -> None:
+def test_the_death_of_one_concerns_its_own_instances_only(node: RunningDaemon, fakes: Fakes) -> None:
     node.start()
     one, two = fakes.start(), fakes.start()
     for fake, name in ((one, "VI_1"), (two, "VI_2")):
@@ -40,7 +40,7 @@ def test_the_death_of_one_concerns_its_own_instances_only(node: Living, fakes: F
     wait_for("what the dead one spoke for is inactive", lambda: not (node.things / "web1").exists())
     dead, well = node.instance_status("VI_1"), node.instance_status("VI_2")
     assert (dead["keepalived"], well["keepalived"]) == ("gone", "running")
-    assert "keepalived is gone: start it" in dead["reason"]
+    assert "keepalived is gone: systemctl start keepalived" in dead["reason"]
     assert (well["phase"], well["alarm"]) == ("active", None)
 
     # What it said as MASTER is void; what the other one said is not.
@@ -52,11 +52,11 @@ def test_the_death_of_one_concerns_its_own_instances_only(node: Living, fakes: F
     node.until("active", "VI_1")
 
 
-def test_who_speaks_and_is_not_found_is_a_trouble(node: Living, fakes: Fakes) -> None:
+def test_who_speaks_and_is_not_found_is_a_trouble(node: RunningDaemon, fakes: Fakes) -> None:
     node.start()
     say(node, fakes.start("stranger"), "VI_1", "MASTER")
     node.until("active")
     (trouble,) = wait_for("there is a trouble", lambda: node.status()["troubles"])
-    assert trouble["about"] == "keepalived"
+    assert trouble["about"] == "keepalived-processes"
     say(node, fakes.start(), "VI_1", "MASTER")
     wait_for("it is over", lambda: not node.status()["troubles"])

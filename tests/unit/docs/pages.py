@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = sorted((ROOT / "docs" / "man").glob("*.scd"))
 
 #: A terminal so wide that no paragraph of ours is broken.
-_WIDE = "2000"
+_WIDE = "6000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,8 @@ class Manual:
 def build(source: Path, folder: Path) -> Manual:
     """Build a page; whatever is said meanwhile is an error."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    filled = run([sys.executable, "docs/man/fill.py", str(source)], environment=environment)
     roff = folder / source.stem
-    roff.write_text(run(["scdoc"], given=filled), encoding="utf-8")
+    roff.write_text(run([sys.executable, "docs/man/fill.py", str(source)], environment=environment), encoding="utf-8")
     return Manual(roff=roff, text=shown(roff, _WIDE), source=source.read_text(encoding="utf-8"))
 
 
@@ -58,10 +57,17 @@ def shown(roff: Path, width: str) -> str:
     )
 
 
-def run(argv: list[str], *, given: str = "", environment: dict[str, str] | None = None) -> str:
+def run(argv: list[str], *, environment: dict[str, str] | None = None) -> str:
     """What `argv` prints; it must succeed, and have nothing to complain about."""
     done = subprocess.run(
-        argv, input=given, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, env=environment
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env=environment,
     )
     assert (done.returncode, done.stderr) == (0, ""), f"{argv}: {done.stderr}"
     return done.stdout

@@ -18,14 +18,16 @@ import pytest
 
 from failoverd import __main__ as daemon
 from failoverd import ctl
+from failoverd.alarms import MESSAGES, Severity
 from failoverd.core import machine
-from failoverd.core.events import Matter, Reloaded
+from failoverd.core.events import Reloaded
 from failoverd.core.model import State
 from failoverd.core.spec import Config
-from failoverd.core.words import Ending, Level, Phase, Target
-from failoverd.ctl import arguments, client
-from failoverd.daemon import config, messages, status
-from failoverd.trouble import Trouble
+from failoverd.core.words import Level, Phase, Target, TransitionResult
+from failoverd.ctl import client, command_line
+from failoverd.daemon import config, plan, status, why
+from failoverd.daemon.metrics.families import FAMILIES
+from failoverd.trouble import Trouble, TroubleKind
 from tests.unit.docs.pages import ROOT, Manual, run, shown
 
 Pages = dict[str, Manual]
@@ -34,7 +36,7 @@ Pages = dict[str, Manual]
 COMMON = {"-h", "--help", "--socket"}
 LONG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 CODE = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "failoverd").rglob("*.py"))
-TROUBLES = [Trouble(about="record last-events", text="it is full", since=0.0)]
+TROUBLES = [Trouble(kind=TroubleKind.RECORD, subject="last-events", text="it is full", since=0.0)]
 EXAMPLE = """
 [instance.VI_1]
 vips = ["192.0.2.1/24 dev eth0"]
@@ -62,8 +64,8 @@ def values(words: type[Enum]) -> set[str]:
     return {word.value for word in words}
 
 
-VERBS = dict(verbs(arguments.parser()))
-EVERY = options(arguments.parser()).union(*map(options, VERBS.values()))
+VERBS = dict(verbs(command_line.parser()))
+EVERY = options(command_line.parser()).union(*map(options, VERBS.values()))
 
 
 # ---------------------------------------------------------------- every page
@@ -84,14 +86,15 @@ def test_pages_name_pages_that_there_are(manual: Pages) -> None:
 
 
 def test_pages_name_options_that_there_are(manual: Pages) -> None:
-    known = {"failoverd.8": options(daemon._arguments()), "failoverctl.8": EVERY}
+    own = options(daemon._arguments())
+    known = {"failoverd.8": own, "failoverctl.8": EVERY, "failoverd.toml.5": own | {"--all"}}
     for name, page in manual.items():
-        assert set(LONG.findall(page.text)) <= known.get(name, options(daemon._arguments())), name
+        assert set(LONG.findall(page.text)) <= known[name], name
 
 
 def test_pages_name_verbs_that_there_are(manual: Pages) -> None:
     for name, page in manual.items():
-        assert set(re.findall(r"\*failoverctl ([a-z]+)", page.source)) <= {verb.split()[0] for verb in VERBS}, name
+        assert set(re.findall(r"\*failoverctl ([a-z-]+)", page.source)) <= {verb.split()[0] for verb in VERBS}, name
 
 
 def test_examples_are_understood(manual: Pages) -> None:
@@ -100,7 +103,7 @@ def test_examples_are_understood(manual: Pages) -> None:
         for line in "".join(page.examples).splitlines():
             words = line.partition("|")[0].split()
             if words[:1] == ["failoverctl"]:
-                arguments.parse(words[1:])
+                command_line.parse(words[1:])
                 count += 1
             elif words[:1] == ["failoverd"]:
                 daemon._arguments().parse_args(words[1:])
@@ -150,20 +153,37 @@ def test_exit_statuses_of_the_hook(manual: Pages) -> None:
 
 
 def test_signals(manual: Pages) -> None:
-    handled = set(
-        re.findall(r"signal\.(SIG[A-Z]+)", (ROOT / "failoverd/daemon/service.py").read_text(encoding="utf-8"))
-    )
+    handled = set(re.findall(r"signal\.(SIG[A-Z]+)", (ROOT / "failoverd/daemon/wiring.py").read_text(encoding="utf-8")))
     assert set(re.findall(r"SIG[A-Z]+", manual["failoverd.8"].sections["SIGNALS"])) == handled
     assert all(hasattr(signal, name) for name in handled)
 
 
-def test_every_matter_has_its_message_id(manual: Pages) -> None:
-    told = dict(
-        re.findall(r"^       ([a-z-]+), ([0-9a-f]{32})$", manual["failoverd.8"].sections["JOURNAL"], re.MULTILINE)
+def test_the_journal_has_every_message_with_its_remedy(manual: Pages) -> None:
+    told = re.findall(
+        r"^       ([a-z-]+), ([0-9a-f]{32})\n +(.*?)\.(?: Severity: ([a-z]+)\.)? (.*)$",
+        manual["failoverd.8"].sections["JOURNAL"],
+        re.MULTILINE,
     )
-    assert told == {"done": messages.DONE, "trouble": messages.TROUBLE} | {
-        matter.value: messages.MATTER[matter] for matter in Matter
-    }
+    assert told == [
+        (each.code, each.message_id, each.title, "" if each.severity is Severity.INFO else each.severity.value,
+         re.sub("@(.*?)@", r"\1", "; ".join(each.remedy)))
+        for each in MESSAGES
+    ]  # fmt: skip
+
+
+def test_every_trouble_is_told_with_its_remedy(manual: Pages) -> None:
+    told = re.findall(r"^       ([a-z-]+)\n +(.*?)\. (.*)$", manual["failoverd.8"].sections["TROUBLES"], re.MULTILINE)
+    remedies = {kind: re.sub(r"{(\w+)}", lambda found: found[1].upper(), kind.remedy) for kind in TroubleKind}
+    assert told == [(kind.code, kind.title, remedies[kind]) for kind in TroubleKind]
+
+
+def test_every_metric_is_told_with_its_labels(manual: Pages) -> None:
+    told = re.findall(
+        r"^       (failoverd_\w+)(?: {(.*)})?\n +([A-Z][a-z]+)\. (.*)\.$",
+        manual["failoverd.8"].sections["METRICS"],
+        re.MULTILINE,
+    )
+    assert told == [(it.name, ", ".join(it.labels), it.kind.value.capitalize(), it.text) for it in FAMILIES]
 
 
 def test_files_are_those_of_the_program(manual: Pages) -> None:
@@ -171,9 +191,11 @@ def test_files_are_those_of_the_program(manual: Pages) -> None:
         assert f'"{name}"' in CODE, name
 
 
-def test_keepalived_takes_the_example(manual: Pages, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "block"), [("failoverd.8", "vrrp_instance"), ("failoverctl.8", "vrrp_script")])
+def test_keepalived_takes_the_example(manual: Pages, tmp_path: Path, page: str, block: str) -> None:
     file = tmp_path / "keepalived.conf"
-    file.write_text(next(each for each in manual["failoverd.8"].examples if "vrrp_instance" in each), encoding="utf-8")
+    example = next(each for each in manual[page].examples if block in each)
+    file.write_text(example.replace("/usr/bin/failoverctl", "/bin/true"), encoding="utf-8")
     argv = ["keepalived", "--config-test", "--use-file", str(file), "--log-console"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     said = (done.stdout + done.stderr).splitlines()
@@ -185,10 +207,10 @@ def test_keepalived_takes_the_example(manual: Pages, tmp_path: Path) -> None:
 
 def test_the_synopsis_has_every_verb_and_its_options(manual: Pages) -> None:
     lines = re.findall(r"^       failoverctl ([a-z].*)$", manual["failoverctl.8"].sections["SYNOPSIS"], re.MULTILINE)
-    told = {re.split(r" [\[A-Z]", line)[0]: line for line in lines}
+    told = {re.split(r" (?:[\[A-Z]|on\|off)", line)[0]: line for line in lines}
     assert set(told) == set(VERBS)
     for verb, parser in VERBS.items():
-        assert set(re.findall(r"(?<!\w)--?[a-z]+", told[verb])) == options(parser) - COMMON, verb
+        assert set(re.findall(r"(?<!\w)--?[a-z-]+", told[verb])) == options(parser) - COMMON, verb
         for action in parser._get_positional_actions():
             if not isinstance(action, argparse._SubParsersAction):
                 assert (action.metavar or "|".join(action.choices or ())) in told[verb], verb
@@ -196,20 +218,23 @@ def test_the_synopsis_has_every_verb_and_its_options(manual: Pages) -> None:
 
 def test_every_verb_and_option_is_explained(manual: Pages) -> None:
     explained = re.findall(
-        r"^       ([a-z]+(?: [a-z]+)?)(?: [A-Z].*)?$", manual["failoverctl.8"].sections["VERBS"], re.MULTILINE
+        r"^       ([a-z-]+(?: [a-z]+)?)(?: (?:\[?[A-Z].*|on\|off))?$",
+        manual["failoverctl.8"].sections["VERBS"],
+        re.MULTILINE,
     )
     assert explained == list(VERBS)
     entries = re.findall(r"^       (-.*)$", manual["failoverctl.8"].sections["OPTIONS"], re.MULTILINE)
-    assert set(re.findall(r"(?<!\w)--?[a-z]+", " ".join(entries))) == EVERY
-    assert arguments.SOCKET in manual["failoverctl.8"].sections["OPTIONS"]
+    assert set(re.findall(r"(?<!\w)--?[a-z-]+", " ".join(entries))) == EVERY
+    assert client.DEFAULT_SOCKET in manual["failoverctl.8"].sections["OPTIONS"]
 
 
 def test_exit_statuses_of_failoverctl(manual: Pages) -> None:
     modules = [importlib.import_module(f"failoverd.ctl.{each.name}") for each in pkgutil.iter_modules(ctl.__path__)]
     named = {value for module in modules for name, value in vars(module).items() if name.startswith("EX_")}
-    named |= {0, client.CtlError.status, client.UnreachableError.status, os.EX_CONFIG}
+    named |= {0, client.CtlError.status, client.UnreachableError.status}
+    named |= {os.EX_CANTCREAT, os.EX_NOPERM, os.EX_CONFIG}
     assert manual["failoverctl.8"].words("EXIT STATUS") == set(map(str, named))
-    told = set(re.findall(r"^  (\d+) ", arguments.parser().format_help(), re.MULTILINE))
+    told = set(re.findall(r"^  (\d+) ", command_line.parser().format_help(), re.MULTILINE))
     assert told == set(map(str, named)) - {"130", "141"}
 
 
@@ -226,19 +251,20 @@ def test_outcomes(manual: Pages, where: str) -> None:
     text = (
         manual["failoverctl.8"].sections["LEVELS AND PHASES"] if where == "manual" else VERBS["history"].format_help()
     )
-    for word in values(Ending) | {"interrupted", "running"}:
+    for word in values(TransitionResult) | {"interrupted", "running"}:
         assert re.search(rf"\b{word}\b", text), word
 
 
 def test_json_has_the_keys_that_are_told(manual: Pages, tmp_path: Path) -> None:
-    """Of `status` and `plan`, which the daemon makes of its state alone."""
+    """Of the verbs of which the daemon makes the answer of its state alone."""
     file = tmp_path / "failoverd.toml"
     file.write_text(EXAMPLE, encoding="utf-8")
     core = config.load(file, "left").core
     state, _ = machine.advance(State(config=Config(), instances={}), Reloaded(config=core), 0.0)
     told = {
         "status": status.status(state, node="left", events={}, troubles=TROUBLES, wall=lambda at: at),
-        "plan": status.plan(state.instances["VI_1"], Target.ACTIVE, lambda _resource, _verb: ("true",)),
+        "plan": plan.plan(state, state.instances["VI_1"], Target.ACTIVE, lambda _resource, _verb: ("true",), {}),
+        "why": why.why(state.instances["VI_1"], None, 0.0, lambda at: at),
     }
     for verb, answer in told.items():
         entry = re.search(rf"^       {verb}\n(.*)$", manual["failoverctl.8"].sections["JSON"], re.MULTILINE)

@@ -2,18 +2,23 @@
 
 import asyncio
 import contextlib
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from failoverd.core.spec import ResourceSpec
-from failoverd.drivers import DriverError, bird, birdctl
+from failoverd.drivers import bird
+from failoverd.drivers.bird import control_socket
+from failoverd.ports.errors import DriverError
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSIONS = ("1.6", "2", "3")
 PREFIX = "192.0.2.0/24"
+ELSEWHERE = "198.51.100.0/24"  # of which bird has no route
 
 TABLES = {
     "1.6": ("table elsewhere;", "", "table master;"),
@@ -27,7 +32,7 @@ router id 192.0.2.1;
 {table}
 protocol device {{ scan time 60; }}
 protocol static originated {{ {channel} route 192.0.2.0/24 blackhole; }}
-protocol pipe upstream {{
+protocol pipe {upstream} {{
   {master}
   peer table elsewhere;
   import none;
@@ -69,14 +74,35 @@ class RealBird:
     def config(self) -> Path:
         return self.directory / "bird.conf"
 
-    def write_config(self, more: str = "") -> None:
+    def write_config(self, more: str = "", upstream: str = "upstream") -> None:
         table, channel, master = TABLES[self.version]
         self.config.write_text(
-            CONFIG.format(include=self.include, log=self.directory / "log", table=table, channel=channel, master=master)
+            CONFIG.format(
+                include=self.include,
+                log=self.directory / "log",
+                table=table,
+                channel=channel,
+                master=master,
+                upstream=upstream,
+            )
             + more
         )
 
-    def driver(self, symbol: str = "failover_metric", active: int = 100, standby: int = 300, **more: str) -> bird.Bird:
+    async def set_upstream(self, disabled: str) -> None:
+        """Take the session that the prefix goes out to down ("disabled;"), or up again ("")."""
+        self.config.write_text(re.sub(r"(upstream|'.*') {.*", rf"\1 {{ {disabled}", self.config.read_text()))
+        assert (await self.ask("configure")).code in {3, 4}
+        wanted = "down" if disabled else "up"
+        while wanted not in [row[3] for row in await self._protocols() if row[1] == "Pipe"]:
+            await asyncio.sleep(0.01)
+
+    async def _protocols(self) -> list[list[str]]:
+        """Name, kind, table and state of each, and more."""
+        return [
+            text.split() for code, text in (await self.ask("show protocols")).lines if code == control_socket.PROTOCOL
+        ]
+
+    def driver(self, symbol: str = "failover_metric", active: int = 100, standby: int = 300, **more: Any) -> bird.Bird:
         options = bird.Options(
             symbol=symbol, active=active, standby=standby, include=str(self.include), socket=str(self.socket), **more
         )
@@ -87,10 +113,10 @@ class RealBird:
             program(self.version), "-f", "-c", str(self.config), "-s", str(self.socket),
             "-P", str(self.directory / "pid"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(DriverError):
-                    async with birdctl.session(str(self.socket)):
+                    async with control_socket.session(str(self.socket)):
                         return
                 await asyncio.sleep(0.01)
 
@@ -100,13 +126,13 @@ class RealBird:
             await self.process.wait()
         self.process = None
 
-    async def ask(self, question: str) -> birdctl.Reply:
-        async with birdctl.session(str(self.socket)) as session:
+    async def ask(self, question: str) -> control_socket.Reply:
+        async with control_socket.session(str(self.socket)) as session:
             return await session.ask(question)
 
-    async def announced(self) -> str:
+    async def announced(self, protocol: str = "upstream") -> str:
         """The metric with which the route goes out, as bird itself says."""
-        reply = await self.ask(f"show route {PREFIX} all export upstream")
+        reply = await self.ask(f"show route {PREFIX} all export '{protocol}'")
         for _, text in reply.lines:
             name, _, value = text.strip().partition(": ")
             if name in {"BGP.med", "bgp_med"}:

@@ -40,13 +40,25 @@ class Programs:
 
     def script(self, command: str, script: str) -> None:
         """Have it run `script`."""
+        self._write(_key(command), script)
+
+    def _write(self, key: str, script: str) -> None:
         self._number += 1
-        (self._said / f"{_key(command)}.{self._number:04}.sh").write_text(script)
+        draft = self._said / "draft"
+        draft.write_text(script)
+        draft.rename(self._said / f"{key}.{self._number:04}.sh")
 
     def forget(self, command: str) -> None:
         """What was scripted for it is no more."""
         for answer in self._said.glob(f"{_key(command)}.*.sh"):
             answer.unlink()
+
+    def rescript(self, command: str, script: str) -> None:
+        """Have it run `script` instead. Whoever runs it meanwhile finds one of the two."""
+        before = list(self._said.glob(f"{_key(command)}.*.sh"))
+        self._write(_key(command), script)
+        for answer in before:
+            answer.unlink(missing_ok=True)
 
     @property
     def told(self) -> list[str]:
@@ -61,7 +73,7 @@ def _key(command: str) -> str:
 
 async def until(true: Callable[[], object]) -> None:
     """Wait for it. TimeoutError when it does not come."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.01)
 

@@ -13,7 +13,9 @@ import pytest
 
 from failoverd.core.spec import ResourceSpec
 from failoverd.core.words import Level, Verb
-from failoverd.drivers import Driver, DriverError, command, quagga
+from failoverd.drivers import Driver, Follows, quagga
+from failoverd.ports import command, unix_socket
+from failoverd.ports.errors import DriverError
 
 SPEC = ResourceSpec(instance="VI_1", name="routing", driver="quagga", stop_timeout=20)
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings/frr"
@@ -52,6 +54,9 @@ ip address add 10.98.0.1/24 dev eth1
 for daemon in zebra bgpd ospfd; do
     /usr/lib/frr/$daemon -d -f {d}/$daemon.conf -i {d}/$daemon.pid -z {d}/zserv.api --vty_socket {d} -P 0 || exit 1
 done
+until [ "$(vtysh --vty_socket {d} -d ospfd -c 'show ip ospf interface' | grep -c 'Internet Address')" = 2 ]; do
+    sleep 0.1  # zebra has not told it yet what interfaces there are
+done
 echo ready
 exec sleep 600
 """
@@ -78,7 +83,7 @@ async def frr() -> AsyncIterator[Path]:
         )  # fmt: skip
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await process.stdout.readline() != b"ready\n":
                     assert process.returncode is None
             yield directory
@@ -166,20 +171,51 @@ async def test_an_interface_without_ospf_leaves_no_other_with_the_good_metric(fr
 async def test_a_dead_daemon_announces_nothing(tmp_path: Path) -> None:
     driver = make(**BGP, vty_socket=str(tmp_path))
     seen = await driver.observe()
-    assert (seen.level, seen.detail) == (Level.STANDBY, "bgpd is not running")
+    assert (seen.level, seen.detail, seen.obstacle) == (Level.STANDBY, "bgpd is not running", "bgpd is not running")
     assert await driver.deactivate() is None
     with pytest.raises(DriverError, match="bgpd is not running"):
         await driver.activate()
 
 
 async def test_a_stopped_daemon_is_unknown(frr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quagga, "PATIENCE", 0.5)
-    pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_ours(path, frr)]
-    assert len(pids) == 1
-    os.kill(pids[0], signal.SIGSTOP)
+    monkeypatch.setattr(quagga, "VTYSH_TIMEOUT_S", 0.5)
+    os.kill(bgpd(frr), signal.SIGSTOP)
     assert (await make(**BGP, vty_socket=str(frr)).observe()).level is Level.UNKNOWN
     with pytest.raises(DriverError):
         await make(**BGP, vty_socket=str(frr)).deactivate()
+
+
+async def test_that_a_daemon_has_come_or_gone_is_noticed(frr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unix_socket, "RECONNECT_INTERVAL_S", 0.01)
+    driver = make(**BGP, vty_socket=str(frr))
+    assert isinstance(driver, Follows)
+    news = asyncio.Event()
+    task = asyncio.create_task(driver.follow(news.set))
+
+    async def told() -> Level:
+        await news.wait()
+        news.clear()
+        return (await driver.observe()).level
+
+    async with asyncio.timeout(60):
+        assert await told() is Level.STANDBY
+        await driver.activate()
+        assert not news.is_set()
+        os.kill(bgpd(frr), signal.SIGKILL)
+        assert await told() is Level.STANDBY
+        (frr / "bgpd.vty").unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(
+            lambda *_: None, frr / "bgpd.vty"
+        )  # as good as a bgpd that was started again
+        await news.wait()
+        server.close()
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def bgpd(directory: Path) -> int:
+    (pid,) = (int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_ours(path, directory))
+    return pid
 
 
 def is_ours(cmdline: Path, directory: Path) -> bool:
@@ -222,13 +258,13 @@ def test_recorded_route_map(version: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"BGP": []}', '{"BGP": {"UP": {}}}', '{"BGP": {"UP": {"rules": [1]}}}']
 )
-def test_what_is_no_route_map_is_not_understood(text: str) -> None:
-    with pytest.raises(DriverError, match="not understood"):
+def test_an_answer_without_a_route_map_is_an_error(text: str) -> None:
+    with pytest.raises(DriverError, match="has an unexpected format"):
         quagga.Bgp("UP", "10").find(text)
 
 
-def test_no_cost_is_not_understood() -> None:
-    with pytest.raises(DriverError, match="ospfd says nothing"):
+def test_an_answer_without_a_cost_is_an_error() -> None:
+    with pytest.raises(DriverError, match="ospfd does not answer"):
         quagga.Ospf(("eth0",)).find("\n")
 
 

@@ -17,6 +17,12 @@ KEEPALIVED = "/etc/keepalived/keepalived.conf"
 OPERATOR = "alice"
 
 _HERE = Path(__file__).parent
+#: keepalived 2.3 refuses a track_file without its directory.
+_POSTINST = """#!/bin/sh
+set -e
+groupadd --force --system failoverd
+mkdir -p /run/failoverd/track
+"""
 _CONTROL = """Package: failoverd
 Version: 0
 Architecture: all
@@ -82,7 +88,7 @@ class Machine:
         box.write(f"{tree}/usr/libexec/failoverd/notify", (REPOSITORY / "hooks/notify").read_text(), mode=0o755)
         box.write(f"{tree}/etc/failoverd/conf.d/.keep", "")
         box.write(f"{tree}/DEBIAN/control", _CONTROL)
-        box.write(f"{tree}/DEBIAN/postinst", "#!/bin/sh\nset -e\ngroupadd --force --system failoverd\n", mode=0o755)
+        box.write(f"{tree}/DEBIAN/postinst", _POSTINST, mode=0o755)
         box.path(repository).mkdir()
         box.do(["dpkg-deb", "--build", "-Znone", tree, f"{repository}/failoverd.deb"])
         deb = box.path(f"{repository}/failoverd.deb").read_bytes()

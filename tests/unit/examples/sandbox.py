@@ -1,6 +1,7 @@
 """A throw-away copy of this machine, in which a test may install, configure and start what it likes."""
 
 import contextlib
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ class Sandbox:
             text=True,
             timeout=_PATIENCE,
             check=False,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", **_coverage()},
         )
 
     def do(self, argv: list[str]) -> str:
@@ -64,6 +65,11 @@ class Sandbox:
         """As the package does."""
         source, target = REPOSITORY / "hooks/notify", "/usr/libexec/failoverd/notify"
         self.do(["install", "-D", "--owner=root", "--group=root", "--mode=755", str(source), target])
+
+
+def _coverage() -> dict[str, str]:
+    """The variables by which coverage.py measures a process that a test starts."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
 @contextlib.contextmanager

@@ -30,6 +30,9 @@ mount -t tmpfs tmpfs "$root/dev/shm"
 mkdir -p "$root$repository" "$root/run/old" "$root/run/init"
 mount --bind "$repository" "$root$repository"
 mount -o remount,bind,ro "$root$repository"
+# Python processes in the copy leave there what they have executed.
+coverage=$repository/.cache/coverage
+[ ! -d "$coverage" ] || mount --bind "$coverage" "$root$coverage"
 install -m 755 "$init" "$root/run/init/systemd"
 
 cd "$root"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from failoverd.drivers.drbd import Options
-from failoverd.drivers.drbdstate import wire
+from failoverd.ports.drbd import wire
 from tests.lab import configs
-from tests.lab.demo import GUEST, introduction
+from tests.lab.demo import GUEST, HANDOVER, introduction
 from tests.lab.profiles import HOSTING, METRIC
 
 from . import uses
@@ -81,7 +81,7 @@ def test_the_demo_is_the_site_of_the_hosting_example_without_its_disks() -> None
     assert demo["resource"]["vpn"] == {"driver": "unit", "unit": "vpn.service"}
     assert [vip.split()[0] for vip in demo["vips"]] == site["vips"]
     theirs = uses.text("hosting/keepalived.conf")
-    ours = configs.keepalived(HOSTING, "left", repository=REPOSITORY, agent="none", sources=(), advert=1)
+    ours = configs.keepalived(HOSTING, "left", repository=REPOSITORY, agent="none", sources=(), advert=1, track=False)
     for line in ("vrrp_instance VI_1 {", "    state BACKUP", "    nopreempt", "    virtual_router_id 51"):
         assert f"\n{line}\n" in theirs
         assert f"\n{line}\n" in ours
@@ -91,6 +91,7 @@ def test_the_readme_shows_the_demo() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     assert introduction(HOSTING) in readme
     assert "failoverd: activate vpn: done in" in readme
+    assert f"{HANDOVER}\n\nright# failoverctl handover VI_1 --to left\n" in readme
 
 
 def test_the_laboratorys_bird_is_the_examples() -> None:
@@ -166,6 +167,18 @@ def test_the_readme_disables_every_unit_that_failoverd_starts(use: str) -> None:
     assert set(" ".join(disabled).split()) == uses.units(use)
 
 
+@pytest.mark.parametrize(("use", "unit"), [("hosting", "bird"), ("router", "frr"), ("loadbalancer", "haproxy")])
+def test_what_a_package_has_started_is_told_of_the_new_files(use: str, unit: str) -> None:
+    steps = re.findall(r"^    ((?:systemctl|failoverctl) [^#\n]*\S)", uses.text(f"{use}/README.md"), re.MULTILINE)
+    assert not [step for step in steps if "--now" in step and "drbd@" not in step]  # it does nothing to what runs
+    (restart,) = [step for step in steps if step.startswith("systemctl restart") and unit in step.split()]
+    (keepalived,) = [step for step in steps if step.startswith("systemctl restart") and "keepalived" in step.split()]
+    (plan,) = [step for step in steps if step.startswith("failoverctl plan")]
+    check, reload = steps.index("failoverctl config check"), steps.index("systemctl reload failoverd")
+    assert check < reload < steps.index(keepalived) < steps.index(plan)
+    assert check < steps.index(restart) <= steps.index(keepalived)
+
+
 def test_the_readme_brings_up_every_replica_by_a_unit_of_its_own() -> None:
     (line,) = re.findall(r"^ +systemctl enable --now (drbd@.*)$", uses.text("hosting/README.md"), re.MULTILINE)
     replicas = [each["resource"] for each in uses.resources("hosting") if each["driver"] == "drbd"]
@@ -199,7 +212,7 @@ def test_every_folder_is_in_the_table_of_the_readme() -> None:
 
 def test_the_module_has_the_option_that_failoverd_asks_for() -> None:
     lines = [line for line in uses.text("hosting/drbd-xen.conf").splitlines() if not line.startswith("#")]
-    assert lines == [wire.OPTION]
-    assert f"# {wire.OPTIONS}," in uses.text("hosting/drbd-xen.conf")
+    assert lines == [wire.MODPROBE_OPTION]
+    assert f"# {wire.MODPROBE_FILE}," in uses.text("hosting/drbd-xen.conf")
     for text in ("examples/hosting/README.md", "docs/man/failoverd.8.scd", "README.md"):
-        assert f"echo 1 >{wire.COPIES}" in (REPOSITORY / text).read_text()
+        assert f"echo 1 >{wire.DISABLE_SENDPAGE}" in (REPOSITORY / text).read_text()

@@ -91,7 +91,9 @@ def test_haproxy_takes_it(box: Sandbox) -> None:
 )
 def test_failoverd_takes_it(file: Path, node: str) -> None:
     told = _told([_BINARIES / "failoverd", "--config", file, "--node", node, "--check"])
-    assert re.fullmatch(rf"\S+: ok \(1 instances, [1-9]\d* resources on {node}\)\n", told)
+    assert re.fullmatch(
+        rf"\S+: ok \(1 instance, [1-9]\d* of [1-9]\d* resources? on {node}\)\n(\S+: without \[quorum\], .*\n)?", told
+    )
 
 
 @pytest.mark.parametrize("use", uses.USES)

@@ -258,7 +258,7 @@ def test_where_the_spool_is_full_there_is_a_second_one(runtime: Path, elsewhere:
     assert done.returncode == 0
     (path,) = elsewhere.second.iterdir()
     assert fields(path.read_bytes())[4:] == list(CHANGE)
-    told = f"{runtime}/spool cannot be written (No space left on device); INSTANCE VI_1 MASTER is left in "
+    told = f"cannot write {runtime}/spool (No space left on device); spooled INSTANCE VI_1 MASTER in "
     told += f"/dev/shm/{path.parent.name}"
     assert done.stderr.decode() == f"failoverd's hook: {told}\n"
     assert re.fullmatch(r"<27>failoverd-notify\[\d+\]: " + re.escape(told), elsewhere.said())
@@ -273,24 +273,40 @@ def test_a_link_is_no_second_spool(runtime: Path, elsewhere: Elsewhere, tmp_path
     assert not list((tmp_path / "target").iterdir())
 
 
-def test_what_is_lost_is_said(runtime: Path, elsewhere: Elsewhere) -> None:
+def test_a_lost_event_is_logged(runtime: Path, elsewhere: Elsewhere) -> None:
     (runtime / "spool").rmdir()
     done = elsewhere.run("--runtime-dir", str(runtime), *CHANGE)
     assert done.returncode == 75
-    assert elsewhere.said().partition(": ")[2].startswith("lost: INSTANCE VI_1 MASTER 150: failoverd does not answer")
+    assert (
+        elsewhere.said()
+        .partition(": ")[2]
+        .startswith("event lost: INSTANCE VI_1 MASTER 150: failoverd does not answer; cannot write")
+    )
 
 
-def test_wrong_words_are_said_and_handed_over(runtime: Path, elsewhere: Elsewhere, listener: socket.socket) -> None:
+def test_invalid_arguments_are_logged_and_reported(
+    runtime: Path, elsewhere: Elsewhere, listener: socket.socket
+) -> None:
     words = ("--runtime-dir", str(runtime), "INSTANCE", "VI\t1\n", "master", "150", "five")
     done = elsewhere.run(*words)
     assert done.returncode == 64
     assert b"INSTANCE VI?1? master 150 five; expected [--runtime-dir DIR] INSTANCE|GROUP NAME STATE" in done.stderr
-    assert "wrong words" in elsewhere.said()
+    assert "invalid arguments" in elsewhere.said()
     connection, _ = listener.accept()
     with connection:
         line = connection.recv(4096)
     assert re.fullmatch(rb"!\t\d+\t--runtime-dir \S+ INSTANCE VI\?1\? master 150 five\n", line)
     assert spooled(runtime) == [line]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_shown_and_not_handed_over(elsewhere: Elsewhere, option: str) -> None:
+    done = elsewhere.run(option)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"INSTANCE|GROUP NAME STATE [PRIORITY]" in done.stdout
+    elsewhere.log.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        elsewhere.said()
 
 
 def test_neither_way_works(tmp_path: Path) -> None:
@@ -331,7 +347,7 @@ def test_a_path_too_long_for_a_socket_still_has_a_spool(tmp_path: Path) -> None:
         ("INSTANCE\n", "VI_1", "MASTER"),
     ],
 )
-def test_wrong_words(runtime: Path, words: tuple[str, ...]) -> None:
+def test_invalid_arguments(runtime: Path, words: tuple[str, ...]) -> None:
     assert run("--runtime-dir", str(runtime), *words) == 64
     assert [line.startswith(b"!\t") for line in spooled(runtime)] == [True]
 

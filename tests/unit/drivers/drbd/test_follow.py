@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import operator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from failoverd.drivers.drbd import follow
-from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.memory import Memory
-from failoverd.drivers.drbdstate import look
+from failoverd.drivers.drbd import follow, staleness
+from failoverd.drivers.drbd.staleness import Record
+from failoverd.ports.drbd import look
 from failoverd.records import records
 from tests.unit.drivers.drbd.conftest import Clock
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, FakeDrbd, live
 from tests.unit.drivers.scripted import until, watching
+from tests.unit.ports.drbd.drbdsetups import EIGHT, NINE, FakeDrbd, live
 
 
 def parts(path: Path) -> tuple[list[str], list[str]]:
@@ -54,7 +55,7 @@ async def test_the_bell_rings_for_who_waits(fake: FakeDrbd) -> None:
     fake.begin(dump)
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
-        with follow.bell.listening("vpn") as mine, follow.bell.listening("web") as others:
+        with follow.notifier.listening("vpn") as mine, follow.notifier.listening("web") as others:
             fake.change("change resource name:vpn role:Primary")
             await asyncio.wait_for(mine, 20)
             assert not others.done()
@@ -81,11 +82,11 @@ async def test_the_role_of_each_minor_of_eight_is_looked_up_since_it_makes_no_ev
         await until(lambda: changed == [None])
         fake.change("change resource name:vpn role:Primary")
         await until(lambda: "vpn" in changed)
-        half = follow.bell.view("vpn")
+        half = follow.notifier.view("vpn")
         assert half is not None
         assert (half.role, half.primary) == ("Primary", False)
         look.PROC.write_text(look.PROC.read_text().replace("ro:Secondary", "ro:Primary"))
-        whole = follow.bell.view("vpn")
+        whole = follow.notifier.view("vpn")
         assert whole is not None
         assert whole.primary
 
@@ -118,7 +119,7 @@ async def test_without_the_module_nothing_is_started(fake: FakeDrbd) -> None:
 
 
 async def test_a_stream_that_says_nothing_is_given_up(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "DUMP", 0.1)
+    monkeypatch.setattr(follow, "FIRST_DUMP_TIMEOUT_S", 0.1)
     fake.begin([])
     async with watching(follow.watch):
         await until(lambda: len(fake.told) > 1)
@@ -129,17 +130,17 @@ async def test_the_loss_of_the_primary_is_remembered(fake: FakeDrbd, clock: Cloc
     fake.begin(dump)
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
-        assert memories.load("web").primary == (0, "peer")
+        assert staleness.load("web").primary == (0, "peer")
         clock.now = 1004
         fake.change(*[line for line in changes if " name:web " in line][:3])
         await until(lambda: "web" in changed)
-        loss = memories.load("web").loss
+        loss = staleness.load("web").loss
         assert loss is not None
         assert loss.since == 1004
-        assert memories.load("vpn").loss is None
+        assert staleness.load("vpn").loss is None
         clock.now = 1070
         fake.change("change resource name:web role:Primary")
-        await until(lambda: memories.load("web").loss is None)
+        await until(lambda: staleness.load("web").loss is None)
 
 
 async def test_a_loss_while_nobody_followed_is_as_old_as_the_last_sight(fake: FakeDrbd, clock: Clock) -> None:
@@ -152,46 +153,68 @@ async def test_a_loss_while_nobody_followed_is_as_old_as_the_last_sight(fake: Fa
     fake.begin((EIGHT / "left-killed/right.events2-now.txt").read_text().splitlines())
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
-    loss = memories.load("web").loss
+    loss = staleness.load("web").loss
     assert loss is not None
     assert loss.since == 1000
     clock.now = 1400
     async with watching(follow.watch) as changed:  # and once more: nothing is reset
         await until(lambda: changed == [None])
-    assert memories.load("web").loss == loss
+    assert staleness.load("web").loss == loss
 
 
 async def test_a_resource_that_went_down_while_nobody_followed(fake: FakeDrbd, clock: Clock) -> None:
-    memories.save("web", Memory(at=900, up=1, met=frozenset({0}), primary=(0, "peer")))
+    staleness.save("web", Record(at=900, up=1, met=frozenset({0}), primary=(0, "peer")))
     fake.begin(["exists -"])
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
-    memory = memories.load("web")
-    assert memory.loss is not None
-    assert (memory.up, memory.loss.since) == (None, 900)
+    record = staleness.load("web")
+    assert record.loss is not None
+    assert (record.up, record.loss.since) == (None, 900)
     del clock
 
 
 async def test_a_quiet_stream_is_known_to_be_there(
     fake: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "PULSE", 0.05)
+    monkeypatch.setattr(follow, "PULSE_INTERVAL_S", 0.05)
     dump, _ = parts(EIGHT / "live-events2/left-killed.right.txt")
     fake.begin(dump)
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
         clock.now = 1000.08
-        await until(lambda: memories.heard("web") == 1000.08)
-        monkeypatch.setattr(follow, "PULSE", 600)
+        await until(lambda: staleness.heard(staleness.load("web")) == 1000.08)
+        monkeypatch.setattr(follow, "PULSE_INTERVAL_S", 600)
         clock.now = 1000.2
-        await until(lambda: memories.heard("web") == 1000.2)
+        await until(lambda: staleness.heard(staleness.load("web")) == 1000.2)
         # A daemon that was stopped: what it reads now may have happened long ago.
         clock.now = 5000
         fake.change("change connection name:web peer-node-id:0 conn-name:peer connection:NetworkFailure role:Unknown")
         await until(lambda: "web" in changed)
-    loss = memories.load("web").loss
+    loss = staleness.load("web").loss
     assert loss is not None
     assert loss.since == 1000.2
+
+
+async def test_frozen_io_is_looked_at_again_for_as_long_as_it_is_frozen(
+    fake: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "PULSE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(follow, "PULSE_TOLERANCE_S", 1000)
+    dump, _ = parts(NINE / "live-events2/promote-demote.right.txt")
+    fake.begin(dump)
+    async with watching(follow.watch) as changed:
+        await until(lambda: changed == [None])
+        fake.change("change resource name:web role:Primary suspended:fencing")
+        await until(lambda: changed == [None, "web"])
+        for looks in (2, 3):
+            clock.now += follow.FROZEN_RECHECK_S
+            await until(partial(operator.eq, changed, [None, *["web"] * looks]))
+        fake.change("change resource name:web role:Primary suspended:no")
+        await until(lambda: changed.count("web") == 4)
+        clock.now += 2 * follow.FROZEN_RECHECK_S
+        fake.change("change resource name:vpn role:Primary")
+        await until(lambda: "vpn" in changed)
+        assert changed == [None, *["web"] * 4, "vpn"]
 
 
 async def test_a_primary_that_came_and_went_while_the_daemon_was_stopped(fake: FakeDrbd, clock: Clock) -> None:
@@ -200,11 +223,11 @@ async def test_a_primary_that_came_and_went_while_the_daemon_was_stopped(fake: F
     peer = "change connection name:web peer-node-id:0 conn-name:peer"
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
-        assert memories.load("web").primary is None
+        assert staleness.load("web").primary is None
         clock.now = 5000
         fake.change(f"{peer} role:Primary", f"{peer} connection:NetworkFailure role:Unknown")
         await until(lambda: changed.count("web") == 2)
-    loss = memories.load("web").loss
+    loss = staleness.load("web").loss
     assert loss is not None
     assert loss.since == 1000
 
@@ -215,10 +238,10 @@ async def test_a_primary_that_demotes_itself_and_leaves_at_once_is_not_lost(fake
     peer = "change connection name:web peer-node-id:0 conn-name:peer"
     async with watching(follow.watch) as changed:
         await until(lambda: changed == [None])
-        assert memories.load("web").primary == (0, "peer")
+        assert staleness.load("web").primary == (0, "peer")
         fake.change(f"{peer} role:Secondary", f"{peer} connection:TearDown role:Unknown")
         await until(lambda: changed.count("web") == 2)
-    assert memories.load("web").loss is None
+    assert staleness.load("web").loss is None
 
 
 async def test_a_directory_that_is_not_there_does_not_stop_it(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from failoverd import drivers
-from failoverd.core.model import Observation
+from failoverd.core.resource import Observation
 from failoverd.core.words import Level
 from failoverd.drivers import drbd
 from failoverd.drivers.drbd import follow
-from failoverd.drivers.drbdstate import look
-from tests.unit.drivers.drbd.drbds import PRIMARY_9, SHOW, make, refused
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, STATUS, FakeDrbd, eight
+from failoverd.drivers.drbd.driver import FROZEN_ALARM_S
+from failoverd.ports.drbd import look
+from failoverd.ports.drbd.events import Fold
+from failoverd.ports.errors import InUse
+from tests.unit.drivers.drbd.conftest import Clock
+from tests.unit.drivers.drbd.drbds import PRIMARY_9, SHOW, SPEC, make, refused
+from tests.unit.ports.drbd.drbdsetups import EIGHT, EVENTS, NINE, STATUS, FakeDrbd, eight
 
 
 async def test_observe_nine(fake: FakeDrbd) -> None:
@@ -23,6 +29,12 @@ async def test_observe_nine(fake: FakeDrbd) -> None:
         level=Level.ACTIVE, detail="Primary, UpToDate; right is Secondary, UpToDate; center is Secondary, UpToDate"
     )
     assert fake.told == [STATUS]
+
+
+async def test_it_says_where_it_is_seen_inactive(fake: FakeDrbd) -> None:
+    fake.state(NINE / "primary-on-left", "left")
+    seen = await make(replace(SPEC, others=("right", "center"))).observe()
+    assert seen.inactive_on == {"right", "center"}
 
 
 async def test_observe_eight(fake: FakeDrbd) -> None:
@@ -48,6 +60,50 @@ async def test_split_brain_is_an_alarm(fake: FakeDrbd) -> None:
     assert seen.level is Level.ACTIVE
     assert seen.alarm is not None
     assert seen.alarm.startswith("DRBD has given up the connection to peer (StandAlone)")
+
+
+async def test_io_that_stays_frozen_is_an_alarm(fake: FakeDrbd, clock: Clock) -> None:
+    eight(EIGHT / "left-isolated", "left")
+    thawed = (EIGHT / "left-isolated/left.events2-now.txt").read_text()
+    fake.rescript(EVENTS, f"cat <<'END'\n{thawed.replace('suspended:no', 'suspended:fencing')}END")
+    driver = make()
+    seen = await driver.observe()
+    assert (seen.level, seen.alarm, seen.stalled) == (Level.ACTIVE, None, False)
+    clock.now += FROZEN_ALARM_S
+    seen = await driver.observe()
+    assert (seen.level, seen.stalled) == (Level.ACTIVE, True)
+    assert seen.alarm == (
+        "DRBD has frozen the I/O since it lost peer, and its handler fence-peer cannot say that peer is off or at "
+        "standby (journalctl -t failoverd-fence-peer): bring peer back, or switch it off and then run "
+        "drbdadm resume-io vpn"
+    )
+
+    fake.rescript(EVENTS, f"cat <<'END'\n{thawed}END")
+    assert (await driver.observe()).alarm is None
+    fake.rescript(EVENTS, f"cat <<'END'\n{thawed.replace('suspended:no', 'suspended:fencing')}END")
+    assert (await driver.observe()).alarm is None
+
+
+async def test_frozen_io_is_not_stalled_while_the_handler_runs(
+    fake: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight(EIGHT / "left-isolated", "left")
+    frozen = (EIGHT / "left-isolated/left.events2-now.txt").read_text().replace("suspended:no", "suspended:fencing")
+    fake.rescript(EVENTS, f"cat <<'END'\n{frozen}END")
+    fold = Fold()
+    monkeypatch.setattr(follow.notifier, "fold", fold)
+    helper = "helper name:vpn peer-node-id:0 conn-name:peer"
+    fold.take(f"call {helper} helper:fence-peer")
+    fold.take("call helper name:web peer-node-id:0 conn-name:peer helper:fence-peer")
+    driver = make()
+    await driver.observe()
+    clock.now += FROZEN_ALARM_S
+    seen = await driver.observe()
+    assert (seen.alarm is not None, seen.stalled) == (True, False)
+    fold.take(f"response {helper} helper:disconnected status:0")
+    assert not (await driver.observe()).stalled
+    fold.take(f"response {helper} helper:fence-peer status:1")
+    assert (await driver.observe()).stalled
 
 
 async def test_a_sound_node_is_told_apart_from_the_one_that_was_cut_off(fake: FakeDrbd) -> None:
@@ -94,10 +150,10 @@ async def test_without_the_module_nothing_is_asked(fake: FakeDrbd) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("echo 'vpn: Operation not permitted' >&2; exit 20", "does not tell its state: vpn: Operation not permitted"),
-        ("echo '[ {'", "its status is garbled"),
+        ("echo 'vpn: Operation not permitted' >&2; exit 20", "cannot read DRBD's state: vpn: Operation not permitted"),
+        ("echo '[ {'", "cannot parse DRBD's status"),
         ("kill -9 $$", "exit status -9"),
-        ("exit 0", "its status is garbled"),
+        ("exit 0", "cannot parse DRBD's status"),
     ],
 )
 async def test_what_cannot_be_seen_is_unknown(fake: FakeDrbd, script: str, words: str) -> None:
@@ -122,7 +178,7 @@ async def test_no_drbdsetup_is_unknown(fake: FakeDrbd, monkeypatch: pytest.Monke
 
 
 async def test_a_look_that_hangs_is_unknown(fake: FakeDrbd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    monkeypatch.setattr(look, "DRBDSETUP_TIMEOUT_S", 0.2)
     fake.script(STATUS, "exec sleep 600")
     assert (await make().observe()).level is Level.UNKNOWN
 
@@ -133,16 +189,13 @@ async def test_a_sound_standby_has_nothing_in_the_way(fake: FakeDrbd) -> None:
     assert (await make().observe()).obstacle == ""
 
 
-async def test_a_refusal_is_told_until_something_changes(fake: FakeDrbd) -> None:
+async def test_also_after_a_refusal_that_another_node_is_primary_is_how_it_should_be(fake: FakeDrbd) -> None:
     fake.state(NINE / "primary-on-left", "right")
     fake.answer(SHOW, "net {\nallow-two-primaries yes;\n}")
     driver = make()
-    await refused(driver)
-    for _ in range(2):
-        assert (await driver.observe()).obstacle == "left is connected and Primary"
-    for state in ("all-fine", "primary-on-left"):  # the latter is then as it should be
-        fake.state(NINE / state, "right")
-        assert (await driver.observe()).obstacle == ""
+    with pytest.raises(InUse, match="waited until the timeout: left is connected and Primary"):
+        await driver.activate()
+    assert (await driver.observe()).obstacle == ""
 
 
 async def test_a_refusal_that_has_passed_already_is_told_once(fake: FakeDrbd) -> None:
@@ -153,7 +206,7 @@ async def test_a_refusal_that_has_passed_already_is_told_once(fake: FakeDrbd) ->
     fake.state(NINE / "all-fine", "right")
     seen = (await driver.observe()).obstacle
     assert seen
-    assert reason.startswith(seen)
+    assert reason == f"waited until the timeout: {seen}"
     assert (await driver.observe()).obstacle == ""
 
 
@@ -203,3 +256,27 @@ def test_what_it_owns_and_follows() -> None:
     assert isinstance(make(), drivers.Accepts)
     assert "drbd" in drivers.names()
     assert not [name for name in drivers.names() if name.startswith("drbd") and name != "drbd"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (NINE / "primary-on-left", ""),
+        (NINE / "primary-on-synctarget", ""),
+        (
+            NINE / "left-isolated",
+            "no peer is connected and UpToDate (right: Connecting, DUnknown, center: Connecting, DUnknown)",
+        ),
+        (EIGHT / "primary-on-left", ""),
+        (EIGHT / "detached", "no peer is connected and UpToDate (peer: Connected, Diskless)"),
+        (EIGHT / "left-isolated", "no peer is connected and UpToDate (peer: Connecting, DUnknown)"),
+    ],
+    ids=lambda value: f"{value.parent.name}-{value.name}" if isinstance(value, Path) else "",
+)
+async def test_a_peer_can_take_over_if_it_is_connected_and_up_to_date(fake: FakeDrbd, state: Path, reason: str) -> None:
+    if state.parent == EIGHT:
+        eight(state, "left")
+    fake.state(state, "left")
+    driver = make()
+    assert isinstance(driver, drivers.Replicates)
+    assert await driver.no_successor() == reason

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from failoverd.core.words import Verb
-from failoverd.drivers import DriverError
-from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.memory import Loss, Memory
+from failoverd.drivers.drbd import follow, staleness
+from failoverd.drivers.drbd.staleness import Loss, Record
+from failoverd.ports.drbd import look
+from failoverd.ports.errors import DriverError
+from failoverd.records import records
 from tests.unit.drivers.drbd.conftest import Clock
-from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, actions, make, refused
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight
+from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, SPEC, actions, make, over_when, refused
+from tests.unit.ports.drbd.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight
 
 
 def lost(since: float, name: str = "vpn", **more: Any) -> None:
     loss = Loss(peer=0, name="left", since=since, noticed=since, wall=time.time() - 60, **more)
-    memories.save(name, Memory(at=since, up=since - 500, met=frozenset({0}), loss=loss))
+    staleness.save(name, Record(at=since, up=since - 500, met=frozenset({0}), loss=loss))
 
 
 @pytest.fixture
@@ -37,8 +41,10 @@ async def test_old_data_is_refused_in_words(cut_off: FakeDrbd, clock: Clock) -> 
     driver = make()
     since = time.strftime("%H:%M:%S", time.localtime(time.time() - 60))[:6]
     reason = await refused(driver)
-    assert reason.startswith(f"the data here is 62 s old: replication to the Primary (left) was down since {since}")
-    assert reason.endswith("bring it back, or run: failoverctl accept VI_1 vpn-disk")
+    assert reason.startswith(
+        f"the data here is 62 s old, stale: the connection to the Primary (left) has been down since {since}"
+    )
+    assert reason.endswith("reconnect them, or run: failoverctl accept VI_1 vpn-disk")
     assert actions(cut_off) == []
     clock.now += 300
     assert await refused(driver) == reason  # how old it was when mastership came here
@@ -52,14 +58,48 @@ async def test_before_it_was_refused_it_is_told_as_an_obstacle(cut_off: FakeDrbd
     lost(clock.now - 10)
     assert (await make().observe()).obstacle == ""
     clock.now += 6
-    assert (await make().observe()).obstacle.startswith("the data here is old: replication to the Primary (left)")
+    assert (await make().observe()).obstacle.startswith("the data here is stale: the connection to the Primary (left)")
 
 
 async def test_fresh_enough_data_is_served_and_the_loss_is_over(cut_off: FakeDrbd, clock: Clock) -> None:
     lost(clock.now - 14)
     await make().activate()
     assert actions(cut_off) == [PRIMARY_8]
-    assert memories.load("vpn").loss is None
+    assert staleness.load("vpn").loss is None
+
+
+async def test_a_promotion_reads_the_memory_once_before_drbdsetup_and_once_after(
+    fake: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.state(NINE / "left-killed", "right")
+    fake.answer(PRIMARY_9)
+    lost(clock.now - 10)
+    reads: list[str] = []
+    read = records.read
+
+    def counted(record: str, understand: Callable[[dict[str, Any]], Any]) -> Any:
+        reads.append(record)
+        return read(record, understand)
+
+    monkeypatch.setattr(records, "read", counted)
+    await make().activate()
+    assert actions(fake) == [PRIMARY_9]
+    assert reads == ["drbd-vpn", "drbd.heard", "drbd-vpn"]
+
+
+async def test_a_loss_that_is_told_while_drbd_is_asked_for_its_quorum_is_kept(
+    fake: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.state(NINE / "left-killed", "right")
+    lost(clock.now - 10, quorate=True)
+
+    async def asked(_: str) -> look.Rules:
+        lost(clock.now - 500)
+        return look.Rules(quorum=False, two_primaries=False, fencing=True)
+
+    monkeypatch.setattr(look, "rules", asked)
+    assert "is 500 s old" in await refused(make())
+    assert actions(fake) == []
 
 
 async def test_an_attempt_that_fails_makes_nothing_older(
@@ -76,6 +116,7 @@ async def test_an_attempt_that_fails_makes_nothing_older(
         return await tell(verb)
 
     monkeypatch.setattr(driver, "_tell", slowly)
+    over_when(monkeypatch, lambda: clock.now > 1030)
     with pytest.raises(DriverError, match="Multiple primaries"):
         await driver.activate()
     assert clock.now > 1030
@@ -128,8 +169,8 @@ async def test_the_peer_is_back(cut_off: FakeDrbd, clock: Clock) -> None:
 
 async def test_a_loss_that_nobody_followed_is_found_by_looking(cut_off: FakeDrbd, clock: Clock) -> None:
     del cut_off
-    memories.save("vpn", Memory(at=clock.now - 300, up=0, met=frozenset({0}), primary=(0, "peer")))
-    memories.hear(clock.now - 100)
+    staleness.save("vpn", Record(at=clock.now - 300, up=0, met=frozenset({0}), primary=(0, "peer")))
+    staleness.hear(clock.now - 100)
     assert "is 100 s old" in await refused(make())
 
 
@@ -158,7 +199,7 @@ async def test_while_it_is_not_known_whether_a_quorum_is_needed_the_data_is_old(
     fake.answer(SHOW, code=10)
     lost(clock.now - 500, quorate=True)
     driver = make()
-    assert (await driver.observe()).obstacle.startswith("the data here is old")
+    assert (await driver.observe()).obstacle.startswith("the data here is stale")
     assert "is 500 s old" in await refused(driver)
     fake.forget(SHOW)
     fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
@@ -173,8 +214,8 @@ async def test_what_cannot_be_recorded_is_not_accepted(
     lost(clock.now - 62)
     driver = make()
     reason = await refused(driver)
-    monkeypatch.setattr("failoverd.records.put", Mock(side_effect=OSError("no room")))
-    with pytest.raises(DriverError, match="cannot be remembered that this is accepted"):
+    monkeypatch.setattr("failoverd.osutil.atomic_file.write", Mock(side_effect=OSError("no room")))
+    with pytest.raises(DriverError, match="the acceptance cannot be recorded"):
         await driver.accept("root")
     assert await refused(driver) == reason
     assert actions(cut_off) == []
@@ -190,3 +231,50 @@ async def test_an_acceptance_is_for_one_outage(cut_off: FakeDrbd, clock: Clock) 
     lost(clock.now - 100)  # it was back, and is lost once more
     assert "is 100 s old" in await refused(driver)
     assert actions(cut_off) == []
+
+
+FENCING = "resource vpn {\n    disk {\n        fencing resource-and-stonith;\n    }\n}"
+
+
+@pytest.mark.parametrize(("show", "outdated"), [(FENCING, True), ("resource vpn {\n}", False)])
+async def test_a_primary_that_goes_on_by_the_answer_of_its_handler_makes_the_data_here_old(
+    cut_off: FakeDrbd, clock: Clock, monkeypatch: pytest.MonkeyPatch, show: str, outdated: bool
+) -> None:
+    lost(clock.now - 1)
+    cut_off.answer(SHOW, show)
+    active = {"left": clock.now - 2}  # said before the loss
+    spec = replace(SPEC, others=("left",))
+    driver = make(spec)
+    driver.listen(dict, lambda: active)
+    told = Mock()
+    monkeypatch.setattr(follow.notifier, "changed", told)
+    assert not (await driver.observe()).outdated
+    driver.heard()
+    told.assert_not_called()
+    active["left"] = clock.now
+    driver.heard()
+    told.assert_called_once_with("vpn")
+    for each in (driver, make(spec)):  # the next daemon knows it too
+        seen = await each.observe()
+        assert seen.outdated is outdated
+        assert ("has gone on alone" in seen.obstacle) is outdated
+    driver.heard()
+    told.assert_called_once()  # it is known
+    clock.now += 3  # reconnect_grace
+    if not outdated:
+        await driver.activate()
+        return
+    assert "has gone on alone; reconnect them, or run: failoverctl accept" in await refused(driver)
+    assert actions(cut_off) == []
+    await driver.accept("root")
+    assert not (await driver.observe()).outdated
+    await driver.activate()
+    assert actions(cut_off) == [PRIMARY_8]
+
+
+async def test_a_quorum_outdates_as_well(fake: FakeDrbd, clock: Clock) -> None:
+    fake.state(NINE / "left-killed", "right")
+    lost(clock.now - 1, quorate=True, voted=True)
+    assert (await make().observe()).outdated
+    lost(clock.now - 1, quorate=True, voted=False)
+    assert not (await make().observe()).outdated

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from failoverd.drivers.drbd import openers
-from failoverd.drivers.drbdstate.status import Resource
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, up
+from failoverd.ports.drbd.status import Resource
+from failoverd.ports.xl import single
 from tests.unit.drivers.scripted import Programs
+from tests.unit.ports.drbd.drbdsetups import EIGHT, NINE, up
 
 DEAD = "ss -Htan state fin-wait-1 src 10.10.0.1 dst 10.10.0.2 ( sport = :7788 or dport = :7788 )"
 CURE = DEAD.replace("ss ", "ss -K ")
@@ -54,7 +55,7 @@ def xl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_domain_without_a_name(
     root: Path, xl: Path, script: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openers, "PATIENCE", 0.2)
+    monkeypatch.setattr(single, "DOMAIN_TIMEOUT_S", 0.2)
     if script is None:
         xl.unlink()
         monkeypatch.setenv("PATH", str(xl.parent))

@@ -9,19 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failoverd.drivers import DriverError, Refused
-from failoverd.drivers.drbd import judge
-from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.memory import Loss, Memory, Split
-from failoverd.drivers.drbdstate.status import Resource
+from failoverd.drivers.drbd import policy, staleness
+from failoverd.drivers.drbd.staleness import Loss, Record, Split
+from failoverd.ports.drbd.status import Resource
+from failoverd.ports.errors import DriverError, Refused
 from failoverd.records import records
 from tests.unit.drivers.drbd.conftest import Clock
 from tests.unit.drivers.drbd.drbds import PRIMARY_8, PRIMARY_9, SHOW, SPEC, actions, make, refused
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight, up
+from tests.unit.ports.drbd.drbdsetups import EIGHT, EVENTS, NINE, FakeDrbd, eight, up
 
 REASON = (
     "DRBD has given up the connection to peer (StandAlone: split brain, or disconnected by hand), and what was written "
-    "there is not here; bring it back, or run: failoverctl accept VI_1 vpn-disk"
+    "there is not here; reconnect them, or run: failoverctl accept VI_1 vpn-disk"
 )
 PRIMARY = (EIGHT / "split-brain/right.events2-now.txt").read_text().rstrip()
 SECONDARY = PRIMARY.replace("name:vpn role:Primary", "name:vpn role:Secondary")
@@ -124,8 +123,8 @@ async def test_a_connection_that_is_begun_again_is_awaited_until_they_have_met(s
     assert (await driver.observe()).obstacle == REASON  # once more, so that the change is seen
     assert (await driver.observe()).obstacle.startswith(begun)
     reason = await refused(driver)
-    assert reason.startswith(begun)
-    assert reason.endswith("failoverctl accept VI_1 vpn-disk, and stays so")
+    assert reason.startswith(f"waited until the timeout: {begun}")
+    assert reason.endswith("failoverctl accept VI_1 vpn-disk")
     assert actions(split) == []
     split.forget(EVENTS)
     split.answer(EVENTS, CONNECTING)
@@ -153,7 +152,7 @@ async def test_an_acceptance_ends_when_the_connection_is_begun_again(split: Fake
 async def test_a_standby_accepts_nothing_in_advance(split: FakeDrbd) -> None:
     becomes(split, CONNECTING)
     await make().observe()
-    memories.save("vpn", memories.seen(Memory(), VIEWS["connecting"], 1, vouched=1, wall=1))
+    staleness.save("vpn", staleness.seen(Record(), VIEWS["connecting"], 1, vouched=1, wall=1))
     becomes(split, SECONDARY)
     assert (await make().observe()).obstacle == REASON
     with pytest.raises(DriverError, match="nothing to accept"):
@@ -162,7 +161,9 @@ async def test_a_standby_accepts_nothing_in_advance(split: FakeDrbd) -> None:
 
 async def test_after_a_reboot_it_is_first_awaited_and_then_refused(split: FakeDrbd, clock: Clock) -> None:
     driver = make(connect_grace=15)
-    with pytest.raises(Refused, match="just come up and not been connected to peer yet, and stays so"):
+    with pytest.raises(
+        Refused, match="waited until the timeout: it has just come up and has not connected to peer yet"
+    ):
         await driver.activate()
     clock.now += 15
     assert await refused(driver) == REASON
@@ -173,7 +174,7 @@ async def test_after_a_reboot_it_is_first_awaited_and_then_refused(split: FakeDr
 
 async def test_old_data_and_a_split_brain_are_accepted_together(split: FakeDrbd, clock: Clock) -> None:
     loss = Loss(peer=0, name="left", since=clock.now - 62, noticed=clock.now - 62, wall=0)
-    memories.save("vpn", Memory(at=clock.now - 62, up=1, met=frozenset({0}), loss=loss))
+    staleness.save("vpn", Record(at=clock.now - 62, up=1, met=frozenset({0}), loss=loss))
     driver = make()
     assert (await refused(driver)).startswith("the data here is 62 s old")
     said = await driver.accept("root")
@@ -223,8 +224,8 @@ async def test_without_the_quorum_that_it_needs_there_is_nothing_to_accept(fake:
     fake.transcript(SHOW, NINE / "all-inconsistent/left.cmd.drbdsetup-show.txt")
     driver = make()
     assert await refused(driver) == (
-        "no quorum: too few of the other nodes can be reached, and DRBD tries right and center no more (StandAlone); "
-        "drbdadm adjust vpn"
+        "no quorum: too few of the other nodes are connected, and DRBD no longer connects to right and center "
+        "(StandAlone): drbdadm adjust vpn"
     )
     with pytest.raises(DriverError, match="nothing to accept"):
         await driver.accept("root")
@@ -233,48 +234,48 @@ async def test_without_the_quorum_that_it_needs_there_is_nothing_to_accept(fake:
 @given(st.lists(st.sampled_from(sorted(VIEWS)), max_size=6))
 def test_an_acceptance_holds_while_nothing_but_that_is_seen(views: list[str]) -> None:
     zero = frozenset({0})
-    memory = Memory(at=1, up=1, tried=zero, split=Split(peers=zero, refused=True, accepted=zero))
+    record = Record(at=1, up=1, tried=zero, split=Split(peers=zero, refused=True, accepted=zero))
     for now, name in enumerate(views, 2):
-        memory = memories.seen(memory, VIEWS[name], now, vouched=now, wall=now)
-    assert (memory.split is not None and memory.split.accepted == zero) is (set(views) <= {"alone"})
+        record = staleness.seen(record, VIEWS[name], now, vouched=now, wall=now)
+    assert (record.split is not None and record.split.accepted == zero) is (set(views) <= {"alone"})
 
 
 @given(st.lists(st.sampled_from(sorted(VIEWS)), max_size=8))
 def test_who_was_given_up_is_feared_until_it_is_met_again(views: list[str]) -> None:
     """Against a model that knows it all. Before the first try after `up`, StandAlone is how it begins."""
-    memory, tried, feared = Memory(), False, False
+    record, tried, feared = Record(), False, False
     for now, name in enumerate(views, 2):
         view = VIEWS[name]
-        memory = memories.seen(memory, view, now, vouched=now, wall=now)
+        record = staleness.seen(record, view, now, vouched=now, wall=now)
         alone = view is not None and bool(view.alone)
-        feared = name not in ("connected", "down") and (feared or (alone and tried))
+        feared = name != "connected" and (feared or (alone and tried))
         tried = view is not None and (tried or not alone)
         if view is not None:
-            assert bool(memories.apart(memory, view, voted=False)) is (feared or alone)
-            limits = judge.Limits(connect_grace=0, reconnect_grace=0, stale_after=15, remedy="accept it")
-            obstacle = judge.obstacle(view, memory, now, limits)
+            assert bool(staleness.apart(record, view, voted=False)) is (feared or alone)
+            limits = policy.Limits(connect_grace=0, reconnect_grace=0, stale_after=15, remedy="accept it")
+            obstacle = policy.obstacle(view, record, now, limits)
             assert view.primary or (obstacle is not None) is (feared or alone)
 
 
 def test_of_three_nodes_each_is_accepted_by_itself() -> None:
     view = up(NINE / "left-rejoins-both-primary", "left")
     right, center = (peer.id for peer in view.alone)
-    assert {peer.id for peer in memories.apart(Memory(), view, voted=False)} == {right, center}
+    assert {peer.id for peer in staleness.apart(Record(), view, voted=False)} == {right, center}
     ids = frozenset({right, center})
     both = Split(peers=ids, refused=True, accepted=ids)
-    assert memories.apart(Memory(split=both), view, voted=False) == ()
+    assert staleness.apart(Record(split=both), view, voted=False) == ()
     one = replace(both, peers=frozenset({right}))
-    assert len(memories.apart(Memory(split=one), view, voted=False)) == 2
-    assert memories.apart(Memory(split=replace(both, accepted=None)), view, voted=False) == view.alone
+    assert len(staleness.apart(Record(split=one), view, voted=False)) == 2
+    assert staleness.apart(Record(split=replace(both, accepted=None)), view, voted=False) == view.alone
 
 
 def test_what_an_earlier_version_kept_is_known_and_no_acceptance() -> None:
     loss, zero = Loss(peer=0, name="left", since=1, noticed=1, wall=1), frozenset({0})
-    memory = Memory(at=1, up=1, met=zero, tried=zero, loss=loss, split=Split(peers=zero, refused=True, accepted=zero))
-    memories.save("vpn", memory)
-    assert memories.load("vpn") == memory
+    record = Record(at=1, up=1, met=zero, tried=zero, loss=loss, split=Split(peers=zero, refused=True, accepted=zero))
+    staleness.save("vpn", record)
+    assert staleness.load("vpn") == record
     file = records.directory / "drbd-vpn"
     kept = json.loads(file.read_text())
     del kept["split"], kept["tried"]
     file.write_text(json.dumps(kept))
-    assert memories.load("vpn") == replace(memory, split=None)
+    assert staleness.load("vpn") == replace(record, split=None)

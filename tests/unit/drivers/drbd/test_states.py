@@ -10,15 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failoverd.core.words import Level
-from failoverd.drivers.drbd import judge, wording
-from failoverd.drivers.drbd import memory as memories
-from failoverd.drivers.drbd.memory import Loss, Memory
-from failoverd.drivers.drbdstate import events, status
-from failoverd.drivers.drbdstate.status import Garbled, Resource
-from tests.unit.drivers.drbdstate.drbdsetups import DUMPS, EIGHT, NAMES, NINE, STATUSES, recorded, up
+from failoverd.drivers.drbd import policy, staleness, wording
+from failoverd.drivers.drbd.staleness import Loss, Record
+from failoverd.ports.drbd import events, status
+from failoverd.ports.drbd.status import Garbled, Resource
+from tests.unit.ports.drbd.drbdsetups import DUMPS, EIGHT, NAMES, NINE, STATUSES, recorded, up
 
 #: All that there are have been met.
-MET = Memory(up=1, met=frozenset({0, 1, 2}))
+MET = Record(up=1, met=frozenset({0, 1, 2}))
 
 LETTERS = {"": Level.ACTIVE, "!": Level.FAILED, "-": Level.STANDBY}
 
@@ -133,9 +132,9 @@ def test_every_recorded_state(state: Path, words: str) -> None:
         level, alarm = rest.pop(f"{node}/{name}", (Level.STANDBY, False))
         if view is None:
             continue
-        assert judge.level(view) is level, (node, name)
+        assert policy.level(view) is level, (node, name)
         assert (alarmed(view) is not None) is alarm, (node, name)
-        assert wording.detail(view, Memory())
+        assert wording.detail(view, Record())
     assert not rest
 
 
@@ -146,12 +145,12 @@ def test_no_recorded_state_is_left_out() -> None:
 
 @pytest.mark.parametrize(("state", "node", "name", "words"), DETAILS)
 def test_details(state: Path, node: str, name: str, words: str) -> None:
-    assert words in wording.detail(up(state, node, name), Memory())
+    assert words in wording.detail(up(state, node, name), Record())
 
 
-def alarmed(view: Resource, *, voted: bool = False, memory: Memory = MET, now: float = 1000) -> str | None:
-    limits = judge.Limits(connect_grace=15, reconnect_grace=3, stale_after=15, remedy="accept it")
-    return wording.alarm(view, memory, now, limits, voted=voted)
+def alarmed(view: Resource, *, voted: bool = False, record: Record = MET, now: float = 1000) -> str | None:
+    limits = policy.Limits(connect_grace=15, reconnect_grace=3, stale_after=15, remedy="accept it")
+    return wording.alarm(view, record, now, limits, voted=voted)
 
 
 def test_the_alarm_tells_what_it_may_be_and_the_way_back() -> None:
@@ -190,28 +189,28 @@ def test_with_quorum_the_node_that_was_cut_off_is_told_what_to_do() -> None:
 
 def test_a_connection_that_is_not_begun_yet_is_no_alarm() -> None:
     alone = up(EIGHT / "split-brain", "right")
-    assert alarmed(alone, memory=Memory(up=990)) is None
-    assert alarmed(alone, memory=Memory(up=990, met=frozenset({0}))) is not None
-    assert alarmed(alone, memory=Memory(up=980)) is not None
+    assert alarmed(alone, record=Record(up=990)) is None
+    assert alarmed(alone, record=Record(up=990, met=frozenset({0}))) is not None
+    assert alarmed(alone, record=Record(up=980)) is not None
 
 
 def test_a_tiebreaker_is_told_to_be_one_and_to_be_connected() -> None:
     view = up(NINE / "web9-primary-on-left", "center", "web9")
     loss = Loss(peer=0, name="left", since=1, noticed=1, wall=1)
-    assert wording.detail(view, Memory()) == (
+    assert wording.detail(view, Record()) == (
         "Secondary, no disk here, as configured; left is Primary, UpToDate; right is Secondary, UpToDate"
     )
-    assert memories.seen(Memory(loss=loss), view, 2, vouched=2, wall=2).loss is None
-    assert judge.level(view) is Level.STANDBY
+    assert staleness.seen(Record(loss=loss), view, 2, vouched=2, wall=2).loss is None
+    assert policy.level(view) is Level.STANDBY
     assert alarmed(view) is None
 
 
 def test_data_that_is_not_all_here_yet_is_not_told_to_be_cut_off() -> None:
     view = up(EIGHT / "left-back-resync", "left")
     loss = Loss(peer=0, name="peer", since=1, noticed=1, wall=1)
-    assert "what the Primary (peer) has written since 1970" in wording.detail(view, Memory(loss=loss))
+    assert "what the Primary (peer) has written since 1970" in wording.detail(view, Record(loss=loss))
     alone = replace(up(EIGHT / "split-brain", "right"), role="Secondary")
-    assert "replication from the Primary (peer) is down since 1970" in wording.detail(alone, Memory(loss=loss))
+    assert "replication from the Primary (peer) is down since 1970" in wording.detail(alone, Record(loss=loss))
 
 
 def judged(parse: Callable[[str, str], Resource | None], text: str, name: str) -> Level:
@@ -219,7 +218,7 @@ def judged(parse: Callable[[str, str], Resource | None], text: str, name: str) -
         view = parse(text, name)
     except Garbled:
         return Level.UNKNOWN
-    return judge.level(view) if isinstance(view, Resource) else Level.STANDBY
+    return policy.level(view) if isinstance(view, Resource) else Level.STANDBY
 
 
 DAMAGE = st.tuples(st.floats(0, 1), st.floats(0, 1), st.sampled_from(["", "\n", "x", " ", "no", ":", "\x00"]))
@@ -247,11 +246,11 @@ def test_suspended_by_an_operator_is_told_and_no_failure() -> None:
     )
     view = status.parse(text, "vpn")
     assert view is not None
-    assert judge.level(view) is Level.ACTIVE
-    assert "I/O suspended (user)" in wording.detail(view, Memory())
+    assert policy.level(view) is Level.ACTIVE
+    assert "I/O suspended (user)" in wording.detail(view, Record())
     lost = status.parse(text.replace('"suspended-no-data": false', '"suspended-no-data": true'), "vpn")
     assert lost is not None
-    assert judge.level(lost) is Level.FAILED
+    assert policy.level(lost) is Level.FAILED
 
 
 def test_a_volume_without_its_disk_is_enough_to_fail() -> None:
@@ -260,5 +259,5 @@ def test_a_volume_without_its_disk_is_enough_to_fail() -> None:
     primary = status.Minor(role="Primary")
     view = events.parse(dump.replace("exists -", more), "vpn", lambda: {0: primary, 7: primary})
     assert view is not None
-    assert judge.level(view) is Level.FAILED
-    assert "UpToDate (volume 0), Diskless (volume 1)" in wording.detail(view, Memory())
+    assert policy.level(view) is Level.FAILED
+    assert "UpToDate (volume 0), Diskless (volume 1)" in wording.detail(view, Record())

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from failoverd.core.spec import ResourceSpec
-from failoverd.drivers.xen import Options, config, events, guest, make
+from failoverd.drivers.xen import Options, config, events, files, guest, make
 from failoverd.drivers.xen.guest import Guest
+from failoverd.ports import graceful_stop
 from failoverd.records import records
-from tests.unit.drivers.drbdstate.drbdsetups import bare
 from tests.unit.drivers.xen.xens import FakeProcesses, FakeXen, recorded
+from tests.unit.ports.drbd.drbdsetups import bare
 
 _WEB = recorded("dryrun-web")[0]
 
@@ -24,13 +26,15 @@ ON_DRBD = _WEB.replace("/dev/vdb", "/dev/drbd0").replace("/dev/vdc", "/dev/drbd1
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(guest, "PAUSE", 0.01)
-    monkeypatch.setattr(guest, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(guest, "SETTLING", 0.1)
+    monkeypatch.setattr(guest, "CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(guest, "LONGEST_CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(guest, "SETTLING_TIMEOUT_S", 0.1)
     monkeypatch.setattr(config, "XL_CONF", tmp_path / "xl.conf")
     monkeypatch.setattr(events, "_files", {})
     monkeypatch.setattr(events, "_again", set())
+    monkeypatch.setattr(files, "DIRECTORIES", (str(tmp_path),))
     monkeypatch.setattr(records, "directory", tmp_path / "memory")
+    monkeypatch.setattr(records, "spare", tmp_path / "spare")
     bare(tmp_path, monkeypatch)
     fake = FakeXen(tmp_path / "bin")
     fake.transcript("xl info", "info")
@@ -40,7 +44,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeXen:
 @pytest.fixture(autouse=True)
 def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProcesses:
     processes = FakeProcesses(tmp_path / "proc")
-    monkeypatch.setattr("failoverd.processes.PROC", processes.root)
+    monkeypatch.setattr("failoverd.osutil.processes.PROC", processes.root)
     return processes
 
 
@@ -59,6 +63,28 @@ def web(cfg: str) -> Guest:
     return make(
         Options(config=cfg), ResourceSpec(instance="VI_1", name="web", driver="xen", timeout=40.0, stop_timeout=20.0)
     )
+
+
+class Clock:
+    """The clock of a stop: it stands still, and goes on by 600 s as soon as the next of `steps` is true."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[], bool]] = []
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        if self.steps and self.steps[0]():
+            del self.steps[0]
+            self._now += 600.0
+        return self._now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in (guest, graceful_stop):
+        monkeypatch.setattr(module, "time", made)
+    return made
 
 
 def quick(cfg: str, *, timeout: float = 0.6, stop_timeout: float = 0.4) -> Guest:

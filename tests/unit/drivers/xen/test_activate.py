@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from failoverd.core.words import Level, Verb
-from failoverd.drivers import DriverError, Refused
 from failoverd.drivers.xen import Options, config, disk, guest
 from failoverd.drivers.xen.guest import Guest
-from tests.unit.drivers.drbdstate.drbdsetups import EIGHT, NINE, up
+from failoverd.ports.errors import DriverError, Refused
 from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import ON_DRBD, quick
 from tests.unit.drivers.xen.xens import EVENTS, STATUS, FakeProcesses, FakeXen, recorded, table
+from tests.unit.ports.drbd.drbdsetups import EIGHT, NINE, up
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_one_by_another_name_is_not_started_again(fake: FakeXen, web: Gues
     fake.show(table("running"))
     await web.observe()
     fake.show(table("running", name="hidden"))
-    with pytest.raises(DriverError, match="by the name hidden"):
+    with pytest.raises(DriverError, match=r"under the name hidden: running .*; xl rename 7 web, or xl destroy 7$"):
         await web.activate()
     assert fake.deeds == []
 
@@ -222,7 +222,16 @@ async def test_without_the_module_no_disk_is_on_drbd(fake: FakeXen) -> None:
 
 def test_a_suspended_disk_is_none() -> None:
     view = replace(up(EIGHT / "primary-on-left", "left"), suspended=frozenset({"user"}))
-    assert disk.judge(view, 0) == "DRBD resource vpn is suspended"
+    assert disk.problem(view, 0) == "DRBD resource vpn is suspended"
+
+
+def test_a_guest_that_may_run_on_another_primary_is_not_started() -> None:
+    view = up(NINE / "primary-on-left", "left")
+    peers = [replace(peer, role="Primary") if peer.name == "right" else peer for peer in view.peers]
+    assert disk.problem(view, 0) == ""
+    assert disk.problem(replace(view, peers=tuple(peers)), 0) == (
+        "DRBD resource vpn is Primary on right too, and the guest may run there (allow-two-primaries)"
+    )
 
 
 def test_a_minor_that_is_not_primary_yet_is_no_disk_for_a_guest() -> None:
@@ -230,8 +239,8 @@ def test_a_minor_that_is_not_primary_yet_is_no_disk_for_a_guest() -> None:
     view = up(EIGHT / "primary-on-left", "left")
     (volume,) = view.volumes
     halves = replace(volume, role="Primary"), replace(volume, number=1, minor=7, role="Secondary")
-    assert disk.judge(replace(view, volumes=halves), 0) == ""
-    assert disk.judge(replace(view, volumes=halves), 7) == "DRBD resource vpn is Secondary here"
+    assert disk.problem(replace(view, volumes=halves), 0) == ""
+    assert disk.problem(replace(view, volumes=halves), 7) == "DRBD resource vpn is Secondary here"
 
 
 async def test_each_disk_is_judged_by_its_own_resource(fake: FakeXen) -> None:
@@ -256,7 +265,7 @@ async def test_a_drbdsetup_that_fails_proves_nothing(fake: FakeXen, web: Guest) 
     for asked in (EVENTS, STATUS.format("vpn")):
         fake.forget(asked)
         fake.script(asked, f"cat {NINE}/primary-on-left/left.status.json; echo 'Could not connect' >&2; exit 20")
-        with pytest.raises(DriverError, match=r"^disk /dev/drbd0: DRBD does not tell its state: Could not connect"):
+        with pytest.raises(DriverError, match=r"^disk /dev/drbd0: cannot read DRBD's state: Could not connect"):
             await web.activate()
         fake.drbd(NINE / "primary-on-left")
     assert fake.deeds == []
@@ -285,7 +294,7 @@ def little(fake: FakeXen, free: int = 96) -> None:
 
 
 async def test_without_memory_it_is_refused(fake: FakeXen, web: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest, "WAITING", 0.0)
+    monkeypatch.setattr(guest, "WAITING_SHARE", 0.0)
     little(fake)
     with pytest.raises(Refused, match=r"^web needs 97 MiB and Xen has 96 free"):
         await web.activate()

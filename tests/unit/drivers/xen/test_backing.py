@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.drivers import DriverError, Refused
-from failoverd.drivers.drbdstate import look
 from failoverd.drivers.xen import backing, config, disk
 from failoverd.drivers.xen.config import Disk
 from failoverd.drivers.xen.guest import Guest
-from tests.unit.drivers.drbdstate.drbdsetups import NINE
+from failoverd.ports.drbd import look
+from failoverd.ports.errors import DriverError, Refused
 from tests.unit.drivers.xen.xens import FakeXen, recorded
+from tests.unit.ports.drbd.drbdsetups import NINE
 
 
 class Machine:
@@ -153,18 +153,18 @@ UNCLEAR = [
 @pytest.mark.parametrize("it", CLEAR, ids=str)
 async def test_what_can_be_told_is_no_reason(fake: FakeXen, it: Disk) -> None:
     fake.drbd(NINE / "primary-on-left")
-    assert await disk.objection([it]) == ""
+    assert await disk.obstacle([it]) == ""
 
 
 @pytest.mark.parametrize("it", UNCLEAR, ids=str)
 async def test_what_may_be_on_drbd_and_cannot_be_told_is_a_reason(fake: FakeXen, it: Disk) -> None:
     fake.drbd(NINE / "primary-on-left")
-    said = await disk.objection([Disk(path="/dev/null"), it])
+    said = await disk.obstacle([Disk(path="/dev/null"), it])
     assert said.startswith(
-        f"disk {it.path}: it cannot be told whether it is on DRBD; name the device by its whole path"
+        f"disk {it.path}: failoverd cannot find out whether it is on DRBD; give the whole path of the device"
     )
     look.PROC.unlink()
-    assert await disk.objection([it]) == ""  # without DRBD in the kernel it is on none
+    assert await disk.obstacle([it]) == ""  # without DRBD in the kernel it is on none
 
 
 async def test_such_a_guest_is_refused_and_the_standby_shows_it(fake: FakeXen, web: Guest, cfg: str) -> None:
@@ -172,9 +172,9 @@ async def test_such_a_guest_is_refused_and_the_standby_shows_it(fake: FakeXen, w
     fake.forget(f"xl -N create {cfg}")
     told = recorded("dryrun-drbd-script")[0].replace('"web",\n            "vdev"', '"drbd1",\n            "vdev"')
     fake.answer(f"xl -N create {cfg}", told.replace('"block-drbd"', '"block"').rstrip())
-    with pytest.raises(Refused, match=f"^{cfg}: disk drbd1: it cannot be told whether it is on DRBD; name "):
+    with pytest.raises(Refused, match=f"^{cfg}: disk drbd1: failoverd cannot find out whether it is on DRBD; give "):
         await web.activate()
-    assert (await web.observe()).obstacle.startswith("disk drbd1: it cannot be told")
+    assert (await web.observe()).obstacle.startswith("disk drbd1: failoverd cannot find out")
     assert fake.deeds == []
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from failoverd.core.model import Observation
+from failoverd.core.resource import Observation
 from failoverd.core.words import Level
-from failoverd.drivers import TimedOut
-from failoverd.drivers.xen import config, guest, look
+from failoverd.drivers.xen import config, files, guest, look
 from failoverd.drivers.xen.guest import Guest
+from failoverd.osutil import room
+from failoverd.ports.errors import Refused, TimedOut
+from tests.unit import full
 from tests.unit.drivers.scripted import until
 from tests.unit.drivers.xen.conftest import PLAIN, quick
 from tests.unit.drivers.xen.xens import UUID, FakeProcesses, FakeXen, recorded, table
@@ -90,7 +93,7 @@ async def test_two_are_one_too_many(fake: FakeXen, web: Guest) -> None:
     fake.show(table("running") + table("crashed", id=8, name="web-old").split("\n")[2] + "\n")
     seen = await web.observe()
     assert seen.level is Level.UNKNOWN
-    assert "there twice" in seen.detail
+    assert "exists twice" in seen.detail
 
 
 async def test_a_new_name_hides_nothing_even_from_a_new_daemon(fake: FakeXen, web: Guest, cfg: str) -> None:
@@ -98,7 +101,7 @@ async def test_a_new_name_hides_nothing_even_from_a_new_daemon(fake: FakeXen, we
     fake.show(table("running", name="hidden"))
     for it in (web, quick(cfg)):
         seen = await it.observe()
-        assert (seen.level, seen.detail) == (Level.UNKNOWN, "running (domain 7), by the name hidden")
+        assert (seen.level, seen.detail) == (Level.UNKNOWN, "running (domain 7), under the name hidden")
 
 
 async def test_memory_that_cannot_be_kept_is_no_harm(fake: FakeXen, web: Guest, cfg: str, tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ async def test_the_complaint_of_an_absent_domain_is_no_table(fake: FakeXen, web:
 async def test_an_xl_that_hangs_says_nothing(fake: FakeXen, web: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     await known(web, fake)
     assert recorded("list-xenstored-dead") == ("", "", 124)
-    monkeypatch.setattr(guest, "PATIENCE", 0.3)
+    monkeypatch.setattr(guest, "XL_TIMEOUT_S", 0.3)
     fake.listed("exec sleep 60")
     seen = await web.observe()
     assert seen.level is Level.UNKNOWN
@@ -155,7 +158,7 @@ async def test_half_a_table_is_no_table(fake: FakeXen, web: Guest, text: str) ->
 async def test_what_passes_is_waited_for(
     fake: FakeXen, web: Guest, processes: FakeProcesses, cfg: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest, "SETTLING", 60.0)
+    monkeypatch.setattr(guest, "SETTLING_TIMEOUT_S", 60.0)
     keeper = processes.keeper(400, cfg)
     looking = asyncio.create_task(web.observe())
     await until(lambda: fake.told.count("xl list -v") >= 3)
@@ -170,7 +173,7 @@ async def test_an_xl_that_may_start_it_makes_it_unknown(
     processes.keeper(400, cfg)
     seen = await web.observe()
     assert seen.level is Level.UNKNOWN
-    assert seen.detail == "not there; xl (pid 400) is at work on it, and may be about to start it"
+    assert seen.detail == "not there; xl (pid 400) is at work on it, and may start it"
     fake.show(table("running"))
     assert await web.observe() == Observation(level=Level.ACTIVE, detail="running (domain 7)")
 
@@ -180,6 +183,8 @@ async def test_an_xl_that_may_start_it_makes_it_unknown(
     [
         (("xl", "create", "CFG"), "pipe:[1]", True),
         (("/bin/sh", "/usr/sbin/xl", "create", "CFG"), "pipe:[1]", True),
+        (("xl", "cr", "CFG"), "pipe:[1]", True),
+        (("xl", "rest", "/saved"), "/var/log/xen/xl-web.log", True),
         (("xl", "-v", "create", "-p", "CFG", "memory=64"), "pipe:[1]", True),
         (("xl", "restore", "/nowhere/web.save"), "pipe:[1]", True),
         (("xl", "migrate-receive"), "pipe:[1]", True),
@@ -230,7 +235,7 @@ async def test_without_its_file_it_may_be_any(fake: FakeXen, web: Guest, cfg: st
     fake.show(table("running", name="other", uuid=OTHER))
     seen = await web.observe()
     assert seen.level is Level.UNKNOWN
-    assert "which domain it is cannot be told" in seen.detail
+    assert "the name of the domain is unknown" in seen.detail
 
 
 @pytest.mark.parametrize(
@@ -273,8 +278,42 @@ async def test_what_its_file_says_may_be_in_the_way(
     ],
 )
 def test_what_xl_must_not_do_by_itself(actions: dict[str, str], event: str | None) -> None:
-    objection = config.Config(name="web", memory=0, actions=actions).objection
-    assert objection.startswith(f"{event}: ") if event else objection == ""
+    obstacle = config.Config(name="web", memory=0, actions=actions).obstacle
+    assert obstacle.startswith(f"{event}: ") if event else obstacle == ""
+
+
+async def test_where_xl_cannot_write_is_known_beforehand(
+    fake: FakeXen, web: Guest, cfg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with full.tmpfs(tmp_path / "lib") as lib:
+        monkeypatch.setattr(files, "DIRECTORIES", (str(tmp_path), str(lib)))
+        assert (await web.observe()).obstacle == ""
+        filler = full.fill(lib)
+        obstacle = (await web.observe()).obstacle
+        assert obstacle.startswith(f"{lib}: xl cannot write: No space left on device; see: findmnt")
+        fake.answer(f"xl create {cfg}", then=table("running"))
+        with pytest.raises(Refused, match="No space left"):
+            await web.activate()
+        assert fake.deeds == []
+
+        filler.unlink()
+        assert (await web.observe()).obstacle == ""
+        await web.activate()
+        assert fake.deeds == [f"xl create {cfg}"]
+        full.fill(lib)
+        assert await web.observe() == Observation(level=Level.ACTIVE, detail="running (domain 7)")
+
+
+async def test_a_disk_that_hangs_is_an_obstacle(web: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(room, "check", lambda _directory, _size: answers.wait())
+    monkeypatch.setattr(files, "DISK_TIMEOUT_S", 0.1)
+    try:
+        seen = await web.observe()
+        assert seen.level is Level.STANDBY
+        assert seen.obstacle.endswith("one of these disks does not answer within 0.1 s")
+    finally:
+        answers.set()
 
 
 async def test_a_number_is_no_name(fake: FakeXen, web: Guest, cfg: str) -> None:
@@ -287,7 +326,7 @@ async def test_a_number_is_no_name(fake: FakeXen, web: Guest, cfg: str) -> None:
 async def test_what_xl_does_not_print_is_not_believed(fake: FakeXen, web: Guest, cfg: str, text: str) -> None:
     fake.forget(f"xl -N create {cfg}")
     fake.answer(f"xl -N create {cfg}", text)
-    assert "not what `xl -N create` prints" in (await web.observe()).obstacle
+    assert "unexpected output of `xl -N create`" in (await web.observe()).obstacle
 
 
 async def test_without_xen_nothing_is_known(fake: FakeXen, web: Guest, cfg: str) -> None:
@@ -307,9 +346,9 @@ async def test_the_file_is_read_again_when_it_changed(fake: FakeXen, web: Guest,
     assert (await web.observe()).level is Level.ACTIVE
 
 
-def test_a_sight_is_said_in_words() -> None:
-    assert str(look.Sight()) == "not there"
-    assert str(look.Sight(keepers=(4, 5))) == "not there; xl (pid 4, 5) is at work on it"
+def test_a_view_is_shown_in_words() -> None:
+    assert str(look.DomainView()) == "not there"
+    assert str(look.DomainView(xl_pids=(4, 5))) == "not there; xl (pid 4, 5) is at work on it"
     assert UUID in table("running")
 
 

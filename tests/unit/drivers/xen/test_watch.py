@@ -36,8 +36,8 @@ class Xenstore:
 
 @pytest.fixture
 def xenstore(fake: FakeXen, monkeypatch: pytest.MonkeyPatch) -> Iterator[Xenstore]:
-    monkeypatch.setattr(events, "SHORTEST_PAUSE", 0.02)
-    monkeypatch.setattr(events, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(events, "SHORTEST_RESTART_PAUSE_S", 0.02)
+    monkeypatch.setattr(events, "LONGEST_RESTART_PAUSE_S", 0.1)
     xenstore = Xenstore(fake)
     yield xenstore
     xenstore.close()
@@ -108,8 +108,8 @@ async def test_nothing_is_asked_while_nothing_happens(fake: FakeXen, xenstore: X
 async def test_a_storm_of_events_is_not_one_of_looks(
     fake: FakeXen, xenstore: Xenstore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "REST", 1e6)
-    monkeypatch.setattr(events, "LONGEST_REST", 60.0)
+    monkeypatch.setattr(events, "REST_FACTOR", 1e6)
+    monkeypatch.setattr(events, "LONGEST_REST_S", 60.0)
     async with watching(events.watch):
         xenstore.tell("@introduceDomain")
         await until(lambda: "xl list -v" in fake.told)
@@ -138,8 +138,8 @@ async def test_when_it_cannot_be_seen_anything_may_have_changed(
 async def test_a_watch_that_ends_is_begun_again_and_all_may_have_changed(
     fake: FakeXen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "SHORTEST_PAUSE", 0.02)
-    monkeypatch.setattr(events, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(events, "SHORTEST_RESTART_PAUSE_S", 0.02)
+    monkeypatch.setattr(events, "LONGEST_RESTART_PAUSE_S", 0.1)
     fake.answer(WATCH, "", "xs_open: Connection refused", 1)
     async with watching(events.watch) as changed:
         await until(lambda: fake.told.count(WATCH) >= 3)
@@ -161,7 +161,7 @@ async def test_what_happens_between_a_look_and_a_pause_is_not_missed(
     fake: FakeXen, web: Guest, xenstore: Xenstore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guest ends, and is heard to, before its shutdown returns; a pause of this test is longer than it may take."""
-    monkeypatch.setattr("failoverd.drivers.xen.guest.PAUSE", 50.0)
+    monkeypatch.setattr("failoverd.drivers.xen.guest.CHECK_INTERVAL_S", 50.0)
     fake.show(table("running"))
     (fake.directory / "absent").write_text(fake.listing(table("absent")))
     count = 'grep -c "^xl list" ../told'

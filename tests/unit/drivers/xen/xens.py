@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from failoverd.drivers.drbdstate import look
-from tests.unit.drivers.drbdstate.drbdsetups import NINE
+from failoverd.ports.drbd import look
 from tests.unit.drivers.scripted import Programs
+from tests.unit.ports.drbd.drbdsetups import NINE
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "recordings/xen/xl-4.17"
 
@@ -88,8 +88,7 @@ class FakeXen(Programs):
                 self._replace(f"{EVENTS} {name}", dump)
 
     def _replace(self, command: str, said: Path) -> None:
-        self.forget(command)
-        self.script(command, f"cat {said}")
+        self.rescript(command, f"cat {said}")
 
     @property
     def deeds(self) -> list[str]:

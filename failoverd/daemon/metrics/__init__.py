@@ -1,0 +1,1 @@
+"""failoverd's figures for Prometheus: counted, collected, and handed out at a loopback port or in a file."""

@@ -1,0 +1,1 @@
+"""The heartbeat between the failoverds: signed datagrams over UDP, from which replays and strangers prove nothing."""

@@ -1,0 +1,1 @@
+"""What failoverd gives to Prometheus."""

@@ -1,0 +1,1 @@
+"""The drivers and their doors, on real programs where there are any."""
