@@ -18,7 +18,7 @@ from .client import INTERVAL_MS, Packet, gaps
 from .lab import Lab
 from .node import REPOSITORY
 from .profiles import ACTIVE_METRIC, NODES, STANDBY_METRIC
-from .run import Run, existing_runs
+from .run import Run, existing_runs, new_run
 from .waiting import NotInTimeError, wait_for
 
 PREFIX = "192.0.2.0/24"
@@ -134,6 +134,26 @@ def test_nothing_is_left_after_an_interrupt(number: signal.Signals, moment: str)
         process.send_signal(number)
         process.wait(timeout=20)
         assert run.left_behind() == []
+
+
+def test_a_process_that_enters_late_is_ended_too() -> None:
+    """As one of which an interrupted start knows nothing: it was made, and had no processor yet."""
+    run = new_run()
+    run.make()
+    sleeper = run.in_cgroup(["sleep", "1000"])
+    with (
+        subprocess.Popen(sleeper, stdout=subprocess.PIPE) as early,
+        subprocess.Popen(["sh", "-c", 'read -r _; exec "$@"', "sh", *sleeper], stdin=early.stdout) as late,
+    ):
+        try:
+            wait_for("one is in", lambda: (run.cgroup / "cgroup.procs").read_text(encoding="ascii"), within=10)
+            run.remove()
+            assert early.wait(10) == -signal.SIGKILL
+            assert late.wait(10) != 0
+        finally:
+            early.kill()
+            late.kill()
+    assert run.left_behind() == []
 
 
 def test_the_next_laboratory_removes_what_a_killed_one_left() -> None:
