@@ -153,6 +153,11 @@ class CoreLoop:
             except Exception:  # the core notices the missing answer at its deadline
                 _log.exception("cannot start an effect; this is a bug of failoverd", effect=repr(effect))
 
+    async def demoted(self) -> None:
+        """Wait until no instance is being demoted."""
+        while self._demoting():
+            await self.turned(self.turn)
+
     def _demoting(self) -> bool:
         """Whether an instance here is being demoted, or must be: a shutdown finishes that first."""
         return any(

@@ -62,6 +62,9 @@ from failoverd.records import records, spare
 
 _log = log.get("service")
 
+#: Seconds by which a boot waits for the demotion of what is still active: bird's include file, first of all.
+_STANDBY_WITHIN_S = 5.0
+
 
 class Daemon:
     """One node's failoverd, from its first configuration to its end. Made on the running loop."""
@@ -195,9 +198,9 @@ class Daemon:
             stack.callback(self.inputs.keepalived.close)
             self.inputs.discard_exited()
             self._take_signals(stack)
-            _log.info("ready", node=self.configuration.node, instances=sorted(self.configuration.instances))
-            sd_notify.tell(ready=True, status=core.line)
             control.serve()  # not before there is a state to report
+            ready = asyncio.create_task(self._report_ready())
+            stack.callback(ready.cancel)
             await self._end.wait()
             await self._finish(watchdog)
         self._runtime_directory.confirm()
@@ -208,6 +211,18 @@ class Daemon:
         stack.callback(records.release)
         stack.push_async_callback(self.self_fencing.close)
         return self.self_fencing.take_over(self._configuration.core.quorum)
+
+    async def _report_ready(self) -> None:
+        """Tell systemd, which starts keepalived and bird then. After a boot, await the demotion of what is active."""
+        if boot.recent():
+            try:
+                async with asyncio.timeout(_STANDBY_WITHIN_S):
+                    await self.inputs.queries.answered()
+                    await self.core.demoted()
+            except TimeoutError:
+                _log.warning("ready, but something is still active from before the boot", seconds=_STANDBY_WITHIN_S)
+        _log.info("ready", node=self.configuration.node, instances=sorted(self.configuration.instances))
+        sd_notify.tell(ready=True, status=self.core.line)
 
     def _take_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

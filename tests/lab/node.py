@@ -144,7 +144,9 @@ class Node:
         self._freeze(frozen=False)
         enter_cgroup = f'echo 0 >{self._cgroup}/cgroup.procs && exec unshare --cgroup "$@"'
         init = [_INIT, self.name, self._directory, self._run.work / "journal", target, *_read_only()]
-        unshare = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc"]
+        # Its clock of seconds since the boot starts at 0, since failoverd asks whether the machine has just booted.
+        boot = f"--boottime={-int(time.clock_gettime(time.CLOCK_BOOTTIME))}"
+        unshare = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc", "--time", boot]
         argv = wire.in_netns(self._netns, [*unshare, "sh", "-c", enter_cgroup, "sh", *map(str, init)])
         door = self._directory / "host/notify"
         door.unlink(missing_ok=True)

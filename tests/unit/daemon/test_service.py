@@ -7,9 +7,11 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +388,51 @@ def test_a_boot_without_a_word_stops_what_runs_whatever_happens_to_the_daemon(no
     node.start()
     node.until("standby")
     assert not (node.things / "disk").exists()
+
+
+@pytest.fixture
+def manager(node: RunningDaemon) -> Iterator[socket.socket]:
+    """The end of systemd, of a machine that booted 30 s ago and on which `disk` was left active.
+
+    The demotion takes until the file `go` is there.
+    """
+    node.instance(body=VIP_ELSEWHERE)
+    node.resource("disk", takes=f"0; until test -e {node.things}/go; do sleep 0.02; done")
+    (node.things / "disk").touch()
+    node.uptime = 30.0
+    node.environment["NOTIFY_SOCKET"] = str(node.things / "systemd")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(node.environment["NOTIFY_SOCKET"])
+        listening.settimeout(PATIENCE)
+        yield listening
+
+
+def await_ready(manager: socket.socket) -> None:
+    while "READY=1" not in manager.recv(4096).decode().splitlines():
+        pass
+
+
+def test_a_boot_is_ready_when_what_was_left_active_is_at_standby(node: RunningDaemon, manager: socket.socket) -> None:
+    node.prelude = f"from failoverd.daemon import wiring; wiring._STANDBY_WITHIN_S = {PATIENCE}"
+    node.start()
+    wait_for("it has begun", lambda: node.journal() == ["+ deactivate disk"])
+    manager.setblocking(False)
+    with suppress(BlockingIOError):
+        while told := manager.recv(4096).decode():
+            assert "READY=1" not in told.splitlines(), "bird would start with the metric of a MASTER"
+    manager.settimeout(PATIENCE)
+    (node.things / "go").touch()
+    await_ready(manager)
+    assert not (node.things / "disk").exists()
+
+
+def test_a_boot_does_not_wait_for_ever_for_a_demotion(node: RunningDaemon, manager: socket.socket) -> None:
+    node.prelude = "from failoverd.daemon import wiring; wiring._STANDBY_WITHIN_S = 0.1"
+    node.start()
+    await_ready(manager)
+    wait_for("it says so", lambda: "ready, but something is still active" in node.log.read_text())
+    (node.things / "go").touch()
+    node.until("standby")
 
 
 def test_what_runs_on_a_machine_that_has_not_just_booted_is_left_alone(node: RunningDaemon) -> None:
