@@ -13,7 +13,7 @@ from failoverd.core.model import InstanceState, State
 from failoverd.core.requests import PeerConfirmedOff, PeerUnfenced
 from failoverd.core.resource import Observation
 from failoverd.core.spec import Config
-from failoverd.core.words import Clearance, Standing, VrrpState
+from failoverd.core.words import Clearance, Standing, Target, VrrpState
 
 #: Seconds after its end for which DRBD may still show a node connected: more than any sensible ping-int and
 #: ping-timeout.
@@ -183,4 +183,5 @@ def _without(off: Mapping[str, Off], peer: str) -> Mapping[str, Off]:
 
 def _concerned(instance: InstanceState, peer: str) -> bool:
     needs = instance.standing is not Standing.IDLE or instance.clearance in (Clearance.AWAITED, Clearance.MISSING)
-    return needs and peer in instance.spec.others
+    # Mastership is not released while every other node is out.
+    return (needs or instance.target is Target.ACTIVE) and peer in instance.spec.others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from failoverd.core import fencing, guards, handover, planner, quorum, rivals, self_fencing, strays
+from failoverd.core import fencing, guards, handover, peers, planner, quorum, rivals, self_fencing, strays
 from failoverd.core.context import AdvanceContext
 from failoverd.core.effects import AlarmKind
 from failoverd.core.model import InstanceState
@@ -175,6 +175,14 @@ def _give_away(context: AdvanceContext, instance: InstanceState, course: Course)
         patience = planner.UNFIT_AFTER_S if instance.able else 0.0
         unfit = instance.hindrance and context.now >= instance.hindrance_at + patience
         return release(context, instance, instance.hindrance, unfit=True) if unfit else instance
+    reasons = _for_release(instance, course)
+    if not reasons or peers.unopposed(context.state, instance):
+        return instance
+    return release(context, instance, "; ".join(reasons))
+
+
+def _for_release(instance: InstanceState, course: Course) -> list[str]:
+    """Why a MASTER should leave it to another node."""
     reasons = [
         f"{name}: {r.failure}"
         for name, r in instance.resources.items()
@@ -186,9 +194,7 @@ def _give_away(context: AdvanceContext, instance: InstanceState, course: Course)
     ]
     if course.missing and course.overdue and instance.spec.on_refused is OnRefused.RELEASE:
         reasons.append(course.missing)
-    if not reasons:
-        return instance
-    return release(context, instance, "; ".join(reasons))
+    return reasons
 
 
 def release(context: AdvanceContext, instance: InstanceState, why: str, *, unfit: bool = False) -> InstanceState:
@@ -356,6 +362,9 @@ def _reason(context: AdvanceContext, instance: InstanceState, course: Course) ->
     handed = guards.handing_over(instance) if instance.target is not Target.ACTIVE else None
     apart = [left and said + left, gone, away, alone, kept, handed, *marks]
     awaited = (guards.quorum_awaited(instance), guards.peers_awaited(instance)) if course.idle else ()
-    problems = [instance.held_back, course.refusal, *awaited, failures, held, *apart]
+    stays = ""
+    if not instance.released and peers.unopposed(context.state, instance) and _for_release(instance, course):
+        stays = "mastership is not released, since every other node is off, or kept in standby"
+    problems = [instance.held_back, course.refusal, *awaited, failures, stays, held, *apart]
     reason = "; ".join(problem for problem in problems if problem)
     return "; ".join(filter(None, (reason or instance.cause, guards.aside(instance)))), reason

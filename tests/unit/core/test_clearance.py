@@ -39,7 +39,18 @@ from failoverd.core.requests import (
 from failoverd.core.resource import Observation
 from failoverd.core.spec import Config, Fence, Heartbeat, Quorum
 from failoverd.core.waits import waits
-from failoverd.core.words import Clearance, Keepalived, Level, Outcome, Phase, Standing, Target, VrrpState, WaitFor
+from failoverd.core.words import (
+    Clearance,
+    Keepalived,
+    Level,
+    OnRefused,
+    Outcome,
+    Phase,
+    Standing,
+    Target,
+    VrrpState,
+    WaitFor,
+)
 from tests.unit.core.world import World, config, resource
 
 ROUTER = "icmp://192.0.2.254"
@@ -700,6 +711,27 @@ def test_other_signs_that_a_node_is_on_again(sign: str) -> None:
     else:
         made.send(LowerPriorityAdvert(instance="VI_1"))
     assert made.state.off == {}
+
+
+def test_mastership_is_not_released_while_every_other_node_is_off() -> None:
+    config = site()
+    spec = config.instances["VI_1"]
+    disk = replace(spec.resources["disk"], on_refused=OnRefused.RELEASE)
+    made = World(replace(config, instances={"VI_1": replace(spec, resources={**spec.resources, "disk": disk})}))
+    made.say(VrrpState.BACKUP)
+    made.settle()
+    made.say(VrrpState.MASTER)
+    wait(made, 70.0)
+    made.obstacles["VI_1", "disk"] = "it is old"
+    fenced(made)
+    made.settle()
+    assert made.instance.phase is Phase.REFUSED
+    assert made.instance.reason == (
+        "disk: it refused; mastership is not released, since every other node is off, or kept in standby"
+    )
+    wait(made, 1.0)
+    tell(made)
+    assert made.instance.released == "disk: it refused"
 
 
 @pytest.mark.parametrize("confirmed", [False, True], ids=["fenced", "confirmed"])
