@@ -122,12 +122,12 @@ def nothing_alone(view: Resource) -> bool:
 
 
 def outdated(view: Resource, record: Record) -> bool:
-    """Whether it is Secondary, and is not promoted with what it has now, since a lost Primary may have written more.
+    """Whether it is Secondary, and is not promoted with what it has now, since a lost Primary goes on (case 16).
 
-    With a quorum that this node has had since, the others refuse a promotion that lacks their data.
+    A quorum here makes nothing outdated: this node may be promoted with it. And DRBD 9 takes a peer that is said to be
+    outdated from the voters, so that the lost Primary would write again.
     """
-    loss = record.loss
-    return view.role == SECONDARY and loss is not None and (loss.alone or (loss.quorate and loss.voted is True))
+    return view.role == SECONDARY and record.loss is not None and record.loss.alone
 
 
 def obstacle(

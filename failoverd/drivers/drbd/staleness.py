@@ -287,7 +287,7 @@ def age(loss: Loss, now: float) -> float:
 def feared(record: Record) -> Loss | None:
     """The loss of a Primary that may have continued to write; None also if it could not, because it had no quorum."""
     loss = record.loss
-    return None if loss is None or (loss.quorate and loss.voted) else loss
+    return loss if loss is not None and (loss.alone or not (loss.quorate and loss.voted)) else None
 
 
 def stale(record: Record, now: float, stale_after: float) -> Loss | None:

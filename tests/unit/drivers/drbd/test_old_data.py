@@ -272,9 +272,17 @@ async def test_a_primary_that_goes_on_by_the_answer_of_its_handler_makes_the_dat
     assert actions(cut_off) == [PRIMARY_8]
 
 
-async def test_a_quorum_outdates_as_well(fake: FakeDrbd, clock: Clock) -> None:
+async def test_a_quorum_here_outdates_nothing(fake: FakeDrbd, clock: Clock) -> None:
+    """For who is said to be outdated is no voter: by such an answer the lost Primary would have a quorum again."""
     fake.state(NINE / "left-killed", "right")
     lost(clock.now - 1, quorate=True, voted=True)
-    assert (await make().observe()).outdated
-    lost(clock.now - 1, quorate=True, voted=False)
     assert not (await make().observe()).outdated
+
+
+async def test_a_quorum_does_not_make_up_for_what_was_written_alone(fake: FakeDrbd, clock: Clock) -> None:
+    fake.state(NINE / "left-killed", "right")
+    lost(clock.now - 1, quorate=True, voted=True, alone=True)
+    driver = make()
+    assert (await driver.observe()).outdated
+    assert "has gone on alone" in await refused(driver)
+    assert actions(fake) == []
