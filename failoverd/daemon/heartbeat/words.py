@@ -41,7 +41,8 @@ def spoken(state: State, instance: InstanceState, now: float) -> PeerWord:
             for name, resource in instance.resources.items()
             if resource.rests_at(Level.STANDBY) and not resource.others and resource.seen.nothing_alone
         ),
-        outdated=frozenset(name for name, resource in instance.resources.items() if resource.seen.outdated),
+        # While a check runs, the last observation may be older than the loss that the listener asks about.
+        outdated=frozenset(name for name, r in instance.resources.items() if r.seen.outdated and r.look is None),
         competes=instance.competes,
         standby=instance.standby is not None,
         standing=instance.standing,

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failoverd.core import peers
+from failoverd.core.events import ResourceChanged, ResourceObserved
 from failoverd.core.knowledge import PeerWord
 from failoverd.core.model import Standby
 from failoverd.core.requests import MaintenanceBegun
+from failoverd.core.resource import Observation
 from failoverd.core.spec import Config
 from failoverd.core.words import Clearance, Level, Phase, Standing, Target, VrrpState
 from failoverd.daemon.heartbeat import words
@@ -96,6 +98,19 @@ def test_a_standby_rests() -> None:
     said = spoken(settled(VrrpState.BACKUP))
     assert (said.vrrp, said.target, said.phase) == (VrrpState.BACKUP, Target.STANDBY, Phase.STANDBY)
     assert (said.rests, said.levels) == (True, {"disk": Level.STANDBY, "guest": Level.STANDBY})
+
+
+def test_nothing_is_outdated_by_an_observation_that_a_check_may_replace() -> None:
+    world = settled(VrrpState.BACKUP)
+    changed = ResourceChanged(instance="VI_1", resource="disk")
+    world.send(changed)
+    (check,) = world.looks.values()
+    world.looks.clear()
+    seen = Observation(level=Level.STANDBY, outdated=True)
+    world.send(ResourceObserved(instance="VI_1", resource="disk", look=check.look, seen=seen))
+    assert spoken(world).outdated == {"disk"}
+    world.send(changed)
+    assert spoken(world).outdated == frozenset()
 
 
 def test_an_active_node_does_not_rest() -> None:
