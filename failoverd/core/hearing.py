@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from failoverd.core import peers, quorum
 from failoverd.core.context import AdvanceContext
-from failoverd.core.events import HearingChanged, PeerReported, PeerUnverified
+from failoverd.core.events import HearingChanged, PeerReported, PeerUnverified, VrrpStateReported
 from failoverd.core.knowledge import Hearing, Off, Peer
 from failoverd.core.model import InstanceState, State
 from failoverd.core.requests import PeerConfirmedOff, PeerUnfenced
@@ -18,6 +18,10 @@ from failoverd.core.words import Clearance, Standing, Target, VrrpState
 #: Seconds after its end for which DRBD may still show a node connected: more than any sensible ping-int and
 #: ping-timeout.
 _SEEN_AGAIN_S = 60.0
+
+#: Seconds without mastership after which another node may have been MASTER: a flapping link, or a keepalived that is
+#: restarted, takes less.
+_AWAY_S = 10.0
 
 #: Seconds for which an operator's promise on another node counts, without being heard again.
 PROMISE_S = 86400.0
@@ -141,11 +145,39 @@ def _contested(context: AdvanceContext, instance: InstanceState, cause: str) -> 
     return instance
 
 
-def gives_way(context: AdvanceContext, name: str, state: VrrpState) -> None:
-    """From MASTER to BACKUP: there is another MASTER."""
+def changes(context: AdvanceContext, name: str, state: VrrpState) -> None:
+    """Keepalived reports another state than before: a node that was off may have come back unheard.
+
+    From MASTER to BACKUP: there is another MASTER. To MASTER, after another node may have been it for a while: whoever
+    may have been it is not off any more, and neither is a node that would not have been heard.
+    """
     instance = context.state.instances.get(name)
-    if instance is not None and instance.vrrp is VrrpState.MASTER and state is VrrpState.BACKUP:
+    if instance is None or instance.vrrp is state:
+        return
+    if instance.vrrp is VrrpState.MASTER and state is VrrpState.BACKUP:
         another_master(context, name)
+    if state is VrrpState.MASTER:
+        for peer in instance.spec.others:
+            if peer in context.state.off and (why := _may_be_back(context, instance, peer)):
+                _forget(context, peer, why)
+
+
+def corrected(context: AdvanceContext, event: VrrpStateReported) -> None:
+    """The same, where keepalived's D-Bus shows a state that was not reported."""
+    instance = context.state.instances.get(event.instance)
+    if instance is not None and instance.vrrp is not None and event.words == instance.words and event.dbus is not None:
+        changes(context, event.instance, event.dbus)
+
+
+def _may_be_back(context: AdvanceContext, instance: InstanceState, peer: str) -> str:
+    """Why a node that was off may be on again, though it was not heard; empty: it is not."""
+    off, hearing = context.state.off[peer].at, context.state.listened.get(peer, Hearing())
+    if hearing.since > off and context.now < peers.listened_at(context.state, peer):
+        return f"{peer} would not have been heard"
+    away = context.now > max(instance.master_until, off) + _AWAY_S
+    if away and not peers.known_master(context.state, instance, peer, context.now - _AWAY_S):
+        return f"{peer} may have been MASTER meanwhile"
+    return ""
 
 
 def learn(context: AdvanceContext, now: State, peer: str, cause: str) -> None:

@@ -153,7 +153,7 @@ def _apply(context: AdvanceContext, event: Event) -> None:  # noqa: C901, PLR091
     """
     match event:
         case VrrpChanged():
-            hearing.gives_way(context, event.instance, event.state)
+            hearing.changes(context, event.instance, event.state)
             _each(context, event, _named, rules.follow)
         case LowerPriorityAdvert():
             if event.rival:
@@ -163,6 +163,7 @@ def _apply(context: AdvanceContext, event: Event) -> None:  # noqa: C901, PLR091
             hearing.another_master(context, event.instance)
             _each(context, event, _named, rules.see_vip_elsewhere)
         case VrrpStateReported():
+            hearing.corrected(context, event)
             _each(context, event, _named, rules.correct, unknown=rules.adopt)
         case VipsSeen():
             _each(context, event, _with_a_vip, rules.see_vips, unknown=rules.see_vips_and_ask)

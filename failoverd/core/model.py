@@ -127,9 +127,10 @@ class InstanceState:
     operator has reset it. `crowded`: its step waits for others to end, because the node has no room for it. `doubt`:
     the error in a configuration that keepalived's own answer shows; empty when it shows none. `robbed`: the VIP that
     another program has removed since keepalived reported MASTER, and that program; empty: none. `vrrp_since`: when
-    keepalived first reported `vrrp`, or when this daemon learned of it; `vrrp_source`: from where. `rivals`: other
-    MASTERs beside this one, the newest last. `probe_at`: when a new MASTER asks the other stations for its VIPs;
-    infinity: it has. `standby`: an operator keeps it from being MASTER here; None: nobody does.
+    keepalived first reported `vrrp`, or when this daemon learned of it; `vrrp_source`: from where. `master_until`: when
+    it last ended to be MASTER; -infinity: never. `rivals`: other MASTERs beside this one, the newest last. `probe_at`:
+    when a new MASTER asks the other stations for its VIPs; infinity: it has. `standby`: an operator keeps it from being
+    MASTER here; None: nobody does.
     `held_back`: the steps that maintenance holds back, in a person's words; empty: none.
     `handover`: an operator hands it over; None: nobody does. `aside`: another node hands it over, and not to this one;
     None: none does. `standing`: what the witnesses say of it; `lacks`: what is missing, empty when nothing is;
@@ -176,6 +177,7 @@ class InstanceState:
     robbed: str = ""
     vrrp_since: float = 0.0
     vrrp_source: StateSource = StateSource.EVENT
+    master_until: float = -math.inf
     rivals: tuple[Rival, ...] = ()
     probe_at: float = math.inf
     standby: Standby | None = None

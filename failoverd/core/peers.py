@@ -107,6 +107,12 @@ def waits(said: PeerWord) -> bool:
     return said.clearance in (Clearance.AWAITED, Clearance.MISSING)
 
 
+def known_master(state: State, instance: InstanceState, besides: str, since: float) -> bool:
+    """Whether another node than `besides` has said since then that it is MASTER."""
+    said = (word(state, peer, instance.spec.name) for peer in instance.spec.others if peer != besides)
+    return any(each is not None and each.vrrp is VrrpState.MASTER and each.at >= since for each in said)
+
+
 def goes_first(state: State, peer: str) -> bool:
     """Whether `peer` goes before this node, where each of them waits for the other."""
     heartbeat = state.config.heartbeat
@@ -156,8 +162,12 @@ def _below(instance: InstanceState, name: str) -> Iterator[str]:
 
 
 def out(state: State, instance: InstanceState, peer: str) -> bool:
-    """Whether `peer` is known not to serve the instance for as long as it is not heard or seen again."""
-    return peer in state.off or promised_at(state, instance, peer) is not None
+    """Whether `peer` is known not to serve the instance for as long as it is not heard or seen again.
+
+    A node that is off is no such one while this node would not hear that it is on again.
+    """
+    off = peer in state.off and deaf(state, peer) is None
+    return off or promised_at(state, instance, peer) is not None
 
 
 def promised_at(state: State, instance: InstanceState, peer: str) -> float | None:

@@ -62,6 +62,7 @@ def _obey(
         vrrp=state,
         vrrp_since=since,
         vrrp_source=source,
+        master_until=_master_until(instance, context.now),
         target=state.target,
         words=context.number(),
     )
@@ -70,6 +71,10 @@ def _obey(
         return unconfirmed(replace(instance, cause=cause))
     instance = replace(instance, vip_deadline=context.now + instance.spec.vip_timeout)
     return unconfirmed(context.begin(instance, state.target, cause))
+
+
+def _master_until(instance: InstanceState, now: float) -> float:
+    return now if instance.vrrp is VrrpState.MASTER else instance.master_until
 
 
 def verify(context: AdvanceContext, instance: InstanceState, event: LowerPriorityAdvert) -> InstanceState:
@@ -144,6 +149,7 @@ def _stand_by(context: AdvanceContext, instance: InstanceState, cause: str) -> I
     instance = replace(
         instance,
         vrrp=None,
+        master_until=_master_until(instance, context.now),
         target=Target.STANDBY,
         words=context.number(),
         vip_deadline=context.now + instance.spec.vip_timeout,

@@ -12,6 +12,7 @@ from failoverd.core.effects import Alarm, AlarmKind, FencePeer
 from failoverd.core.events import (
     Event,
     HearingChanged,
+    KeepalivedSeen,
     LowerPriorityAdvert,
     PeerFenced,
     PeerReported,
@@ -22,6 +23,7 @@ from failoverd.core.events import (
     Tick,
     VipElsewhere,
     VipsSeen,
+    VrrpStateReported,
 )
 from failoverd.core.knowledge import PeerWord
 from failoverd.core.requests import (
@@ -711,6 +713,67 @@ def test_other_signs_that_a_node_is_on_again(sign: str) -> None:
     else:
         made.send(LowerPriorityAdvert(instance="VI_1"))
     assert made.state.off == {}
+
+
+def off_since(made: World) -> World:
+    """This MASTER has fenced `right`, and is active."""
+    wait(made, 70.0)
+    fenced(made)
+    made.settle()
+    assert "right" in made.state.off
+    return made
+
+
+@pytest.mark.parametrize("away", [5.0, 3600.0])
+@pytest.mark.parametrize("reported", [VrrpState.FAULT, VrrpState.BACKUP, None], ids=str)
+def test_a_node_that_may_have_been_master_meanwhile_is_not_off(away: float, reported: VrrpState | None) -> None:
+    made = off_since(master())
+    made.say(VrrpState.FAULT)
+    made.settle()
+    if reported is not None:
+        made.say(reported)
+    else:
+        made.send(KeepalivedSeen(instances=frozenset({"VI_1"}), condition=Keepalived.GONE))
+        made.send(KeepalivedSeen(instances=frozenset({"VI_1"}), condition=Keepalived.RUNNING))
+    wait(made, away)
+    made.say(VrrpState.MASTER)
+    assert ("right" in made.state.off) is (away < 10.0)
+    wait(made, 10.0)
+    assert len(fencings(made)) == (1 if away < 10.0 else 2)
+
+
+def test_a_mastership_that_was_not_reported_ends_it_too() -> None:
+    made = off_since(master())
+    made.say(VrrpState.FAULT)
+    made.settle()
+    wait(made, 3600.0)
+    words = made.instance.words
+    made.send(VrrpStateReported(instance="VI_1", words=words, dbus=VrrpState.MASTER, stored=None))
+    assert made.state.off == {}
+
+
+def test_a_third_node_stays_off_while_the_master_is_known() -> None:
+    made = world(others=("right", "center"))
+    made.send(PeerFenced(peer="center", fencing=-1, off=True, said="status 2"))
+    wait(made, 3600.0, replace(SERVES, rests=False))
+    made.say(VrrpState.MASTER)
+    assert set(made.state.off) == {"center"}
+
+
+def test_a_node_that_would_not_have_been_heard_is_not_off() -> None:
+    made = off_since(master())
+    made.send(HearingChanged(peer="right", deaf="no key"))
+    made.say(VrrpState.FAULT)
+    made.settle()
+    made.say(VrrpState.MASTER)
+    assert made.state.off == {}
+
+
+def test_without_a_witness_no_node_is_relied_on_that_would_not_be_heard() -> None:
+    made = off_since(master(quorum=ONE))
+    assert peers.unopposed(made.state, made.instance)
+    made.send(HearingChanged(peer="right", deaf="no key"))
+    assert not peers.unopposed(made.state, made.instance)
 
 
 def test_mastership_is_not_released_while_every_other_node_is_off() -> None:

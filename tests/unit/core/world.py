@@ -44,7 +44,7 @@ from failoverd.core.events import (
     WishesFound,
     WitnessAnswered,
 )
-from failoverd.core.knowledge import Off, Peer
+from failoverd.core.knowledge import Hearing, Off, Peer
 from failoverd.core.model import Agenda, InstanceState, Release, Rival, Standby, State
 from failoverd.core.requests import (
     AsideEnded,
@@ -390,10 +390,9 @@ class World:
                 | VipElsewhere(instance=name)
                 | VrrpChanged(instance=name, state=VrrpState.BACKUP)
             ):
-                instance = self.state.instances.get(name)
-                master = instance is not None and instance.vrrp is VrrpState.MASTER
-                if instance is not None and (master or not isinstance(event, VrrpChanged)):
-                    gone = set(instance.spec.others)
+                gone = self._another_master(name, told=not isinstance(event, VrrpChanged))
+            case VrrpChanged(state=VrrpState.MASTER) | VrrpStateReported(dbus=VrrpState.MASTER):
+                gone = self._back_unheard(event)
             case ResourceObserved(seen=seen) | StepEnded(seen=seen):
                 gone = {
                     peer for peer in seen.inactive_on or () if peer in self.off and self.now >= self.off[peer].at + 60
@@ -401,6 +400,37 @@ class World:
             case Reloaded(config=new):
                 gone = self.off.keys() - set(new.heartbeat.peers if new.heartbeat is not None else ())
         self.off = {peer: off for peer, off in self.off.items() if peer not in gone}
+
+    def _another_master(self, name: str, *, told: bool) -> set[str]:
+        """Who is not off any more; `told`: there is another MASTER, also where this node was none."""
+        instance = self.state.instances.get(name)
+        if instance is None or not (told or instance.vrrp is VrrpState.MASTER):
+            return set()
+        return set(instance.spec.others)
+
+    def _back_unheard(self, event: VrrpChanged | VrrpStateReported) -> set[str]:
+        """At a new MASTER: those that were off and may have been MASTER since, or whose words would not have come."""
+        name, heartbeat = event.instance, self.config.heartbeat
+        instance = self.state.instances.get(name)
+        if instance is None or instance.vrrp is VrrpState.MASTER or heartbeat is None:
+            return set()
+        if isinstance(event, VrrpStateReported) and (instance.vrrp is None or event.words != instance.words):
+            return set()
+        masters = {
+            peer
+            for peer, known in self.state.peers.items()
+            if name in known.words
+            and known.words[name].vrrp is VrrpState.MASTER
+            and max(known.at, known.words[name].at) >= self.now - 10.0
+        }
+        gone = set()
+        for peer in self.off.keys() & set(instance.spec.others):
+            at, heard = self.off[peer].at, self.state.listened.get(peer, Hearing()).since
+            unheard = heard > at and self.now < heard + heartbeat.silence + heartbeat.interval
+            away = self.now > max(instance.master_until, at) + 10.0
+            if unheard or (away and not masters.intersection(instance.spec.others) - {peer}):
+                gone.add(peer)
+        return gone
 
     def _speaks(self, peer: str) -> bool:
         return self.config.heartbeat is not None and peer in self.config.heartbeat.peers
@@ -688,7 +718,8 @@ class World:
                 return False
             return word.standby and word.rests and word.vrrp is VrrpState.FAULT
 
-        return bool(others) and all(peer in self.off or (not leases and promised(peer)) for peer in others)
+        off = self.off.keys() - self.deaf
+        return bool(others) and all(peer in off or (not leases and promised(peer)) for peer in others)
 
     def agreed(self, name: str) -> bool:
         """Whether enough witnesses have answered lately, as this world remembers it, or no other node can serve."""
