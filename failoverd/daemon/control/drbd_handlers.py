@@ -1,8 +1,9 @@
 """DRBD's handlers fence-peer and unfence-peer: hooks/fence-peer asks here, again and again, until there is an answer.
 
-The answer is what DRBD gets as exit status. It says "powered off" after the proof of a fence agent only, and "outdated"
-only while the peer itself says that the resource is at standby there, and is not activated there before it has been
-replicated again. Everything else is no answer.
+The answer is what DRBD gets as exit status. It says "powered off" only of a node that is known to be off, by the proof
+of a fence agent or because an operator has confirmed it; and "outdated" only while the peer itself says that the
+resource is at standby there, and is not activated there before it has been replicated again. Everything else is no
+answer.
 """
 
 from __future__ import annotations
