@@ -293,7 +293,7 @@ class Node:
         if self._systemd is None:
             raise RuntimeError(f"{self.name} is off")
         enter = ["nsenter", f"--target={self._systemd}", "--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup"]
-        return [*enter, "--wd=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", *argv]
+        return [*enter, "--time", "--wd=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", *argv]
 
     def path(self, absolute: str) -> Path:
         """A path of the node's, sockets included, as the laboratory reaches it while the node is on."""
