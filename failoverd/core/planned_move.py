@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from failoverd.command_text import failoverctl
 from failoverd.core import clearance, peers
+from failoverd.core.knowledge import PeerWord
 from failoverd.core.model import InstanceState, State
-from failoverd.core.words import Phase
+from failoverd.core.words import Phase, Standing, VrrpState
 
 
 def against(state: State, instance: InstanceState, now: float) -> dict[str, str]:
@@ -79,7 +80,8 @@ def preempting(state: State, instance: InstanceState, now: float) -> list[str]:
     said = (peers.word(state, peer, instance.spec.name) for peer in heard)
     if not instance.spec.preempt or not any(word is not None and peers.serves(word) for word in said):
         return []
-    return [f"{peer} {why}" for peer, why in against(state, instance, now).items()]
+    failed = [f"this node is failed: {instance.reason}"] if instance.phase is Phase.FAILED else []
+    return failed + [f"{peer} {why}" for peer, why in against(state, instance, now).items()]
 
 
 def _absent(state: State, instance: InstanceState, peer: str, now: float) -> str:
@@ -95,4 +97,25 @@ def _absent(state: State, instance: InstanceState, peer: str, now: float) -> str
         return "is kept in standby by an operator"
     if said.maintenance:
         return "is in maintenance"
-    return "" if said.competes else "does not compete for mastership"
+    return _unable(said, instance.spec.name)
+
+
+def _unable(said: PeerWord, name: str) -> str:
+    """Why a node that says this cannot be elected, or would activate nothing; empty: it may take over.
+
+    ctl/candidates.py judges the same for a handover, by the node's own answer. Here a node that still demotes is none
+    of them, as it activates when it has ended that.
+    """
+    see = f"see there: {failoverctl('status', name)}"
+    why = f": {said.refusal}" if said.refusal else ""
+    if not said.competes:
+        return f"does not compete for mastership{why}"
+    if said.vrrp is None:
+        return f"has not received a state of keepalived; if its failoverd was started just now, try again; or {see}"
+    if said.vrrp not in (VrrpState.BACKUP, VrrpState.MASTER):
+        return f"cannot be elected, as its keepalived reports {said.vrrp.value}; {see}"
+    if said.standing is Standing.MISSING:
+        return f"misses its witnesses{why}; {see}"
+    if said.phase in (Phase.REFUSED, Phase.FAILED):
+        return f"is {said.phase.value}{why}; {see}"
+    return f"would refuse{why}; {see}" if why else ""

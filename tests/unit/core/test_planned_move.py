@@ -12,10 +12,15 @@ from failoverd.core.events import PeerReported, PeerUnverified, ResourceChanged
 from failoverd.core.knowledge import PeerWord
 from failoverd.core.requests import PeerConfirmedOff
 from failoverd.core.spec import Fence, Quorum
-from failoverd.core.words import Clearance, Phase, Target, VrrpState
+from failoverd.core.words import Clearance, Phase, Standing, Target, VrrpState
+from failoverd.daemon.heartbeat.words import spoken
 from tests.unit.core.test_clearance import RESTS, SERVES, STOPS, fenced, fencings, site, tell, wait
 from tests.unit.core.world import World
 
+SEE = "see there: failoverctl status VI_1"
+LACKS = "0 of 1 witnesses answer"
+#: A failoverd that has just begun.
+STARTED = replace(RESTS, vrrp=None, target=None, phase=Phase.UNKNOWN, rests=False)
 FAILED = replace(SERVES, phase=Phase.FAILED, target=Target.STANDBY)
 UNHEARD = (
     "is not heard, so it would be fenced: start its failoverd, or if it is certainly off, on right: "
@@ -207,6 +212,18 @@ def test_a_node_does_not_leave_to_one_that_would_fence_a_third_or_refuse() -> No
         (replace(RESTS, standby=True), "is kept in standby by an operator"),
         (replace(RESTS, maintenance=True), "is in maintenance"),
         (replace(RESTS, competes=False), "does not compete for mastership"),
+        (replace(RESTS, competes=False, refusal="disk: no link"), "does not compete for mastership: disk: no link"),
+        (replace(RESTS, vrrp=VrrpState.FAULT), f"cannot be elected, as its keepalived reports FAULT; {SEE}"),
+        (replace(RESTS, vrrp=VrrpState.STOP), f"cannot be elected, as its keepalived reports STOP; {SEE}"),
+        (replace(RESTS, vrrp=VrrpState.DELETED), f"cannot be elected, as its keepalived reports DELETED; {SEE}"),
+        (
+            STARTED,
+            "has not received a state of keepalived; if its failoverd was started just now, try again; or " + SEE,
+        ),
+        (replace(RESTS, standing=Standing.MISSING, refusal=LACKS), f"misses its witnesses: {LACKS}; {SEE}"),
+        (replace(RESTS, phase=Phase.REFUSED, refusal="no VIP"), f"is refused: no VIP; {SEE}"),
+        (replace(RESTS, phase=Phase.FAILED, rests=False), f"is failed; {SEE}"),
+        (replace(RESTS, refusal="disk: stale data"), f"would refuse: disk: stale data; {SEE}"),
     ],
 )
 def test_a_node_does_not_leave_where_no_other_can_be_elected(word: PeerWord | None, why: str) -> None:
@@ -216,3 +233,55 @@ def test_a_node_does_not_leave_where_no_other_can_be_elected(word: PeerWord | No
     if word is not None:
         tell(made, word, "right")
     assert nobody(made) == [f"no other node can take over: right {why}; center is off"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        RESTS,
+        STOPS,
+        replace(RESTS, rests=False),
+        replace(RESTS, phase=Phase.UNKNOWN, rests=False),
+        replace(RESTS, standing=Standing.AWAITED),
+        replace(RESTS, standing=Standing.PRESENT),
+    ],
+)
+def test_a_node_leaves_to_every_one_that_may_take_over(word: PeerWord) -> None:
+    made = active()
+    wait(made, 30.0)
+    tell(made, word, "right")
+    assert nobody(made) == []
+
+
+def test_one_that_can_take_over_is_enough() -> None:
+    made = active()
+    wait(made, 30.0)
+    tell(made, replace(RESTS, vrrp=VrrpState.FAULT), "right")
+    tell(made, RESTS, "center")
+    assert nobody(made) == []
+
+
+def test_what_a_standby_says_of_itself_lets_the_active_node_leave() -> None:
+    """From the first moment at which it knows keepalived's state, before its resources are observed."""
+    there = World(site(node="right", others=("left", "center")))
+    made = active()
+    words = []
+    for step in (lambda: there.say(VrrpState.BACKUP), there.settle):
+        step()
+        tell(there, SERVES, "left")
+        tell(there, RESTS, "center")
+        words.append(spoken(there.state, there.instance, there.now))
+        wait(made, 30.0)
+        tell(made, words[-1], "right")
+        assert nobody(made) == [], words[-1]
+    assert [each.rests for each in words] == [False, True]
+
+
+# ---------------------------------------------------------------- on a node to which mastership would return
+
+
+def test_a_failed_node_does_not_compete_with_the_active_one() -> None:
+    made = standby()
+    assert planned_move.preempting(made.state, made.instance, made.now) == []
+    failed = replace(made.instance, phase=Phase.FAILED, reason="guest: cannot stop")
+    assert planned_move.preempting(made.state, failed, made.now) == ["this node is failed: guest: cannot stop"]
