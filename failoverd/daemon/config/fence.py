@@ -23,6 +23,11 @@ _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 #: Keys that have a secret value, and not the name of a program that prints it.
 _SECRET = re.compile(r"passw(or)?d?(?!.*script)|secret|^(api_?key|token|community)$", re.IGNORECASE)
+#: Of two tables that name the same machine.
+_SAME = (
+    "has the same agent, `options` and `secrets` as [fence.{twin}], so both name one machine; expected other options "
+    "here, those that name {node} to the agent, such as `plug` or `ip`"
+)
 #: The keys of a table. Others in it may be the agent's.
 _OWN = tuple(each.name for keys in FENCE for each in fields(keys))
 
@@ -54,8 +59,16 @@ def read(tables: Any, report: Tables) -> dict[str, Fence]:
             agent = options.agent if options.agent.startswith("/") else f"{_AGENTS}/{options.agent}"
             values = {key: _text(value) for key, value in given.items()}
             times = schema.values(FenceKeys, table)
-            found[node] = Fence(agent=agent, options=values, secrets=dict(secrets), **times)
+            made = Fence(agent=agent, options=values, secrets=dict(secrets), **times)
+            if (twin := next((name for name, other in found.items() if _same_machine(made, other)), None)) is not None:
+                report.problem(path, _SAME.format(twin=schema.quoted(twin), node=node))
+            found[node] = made
     return found
+
+
+def _same_machine(one: Fence, other: Fence) -> bool:
+    """Whether the agent would get the same keys for both, and so power the same machine off."""
+    return (one.agent, one.options, one.secrets) == (other.agent, other.options, other.secrets)
 
 
 def others(fences: Mapping[str, Fence], node: str) -> dict[str, Fence]:

@@ -10,7 +10,7 @@ from failoverd.daemon import config
 from failoverd.daemon.config import ConfigError, clearance
 
 BEAT = '[heartbeat]\naddresses = { left = "192.0.2.1", right = "192.0.2.2" }\nkey_file = "/etc/failoverd/key"\n'
-FENCE = '[fence.right]\nagent = "fence_ipmilan"\n'
+FENCE = '[fence.right]\nagent = "fence_ipmilan"\noptions = { ip = "right" }\n'
 SITE = """\
 [instance.VI_1.resource.disk]
 driver = "unit"

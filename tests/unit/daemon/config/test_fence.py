@@ -110,3 +110,30 @@ def test_a_script_that_prints_the_password_is_no_secret(tmp_path: Path) -> None:
         tmp_path, '[fence.left]\nagent = "fence_x"\noptions = {password_script = "/root/x", token_file = "/x"}'
     )
     assert found["left"].options == {"password_script": "/root/x", "token_file": "/x"}
+
+
+SAME = 'agent = "fence_apc"\noptions = { ip = "192.0.2.9", plug = 1 }\nsecrets = { password = "pdu" }\n'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SAME,
+        f'{SAME}delay = "10s"\ntimeout = "20s"',
+        SAME.replace("fence_apc", "/usr/sbin/fence_apc").replace("plug = 1", 'plug = "1"'),
+        'secrets = { password = "pdu" }\noptions = { plug = 1, ip = "192.0.2.9" }\nagent = "fence_apc"',
+    ],
+)
+def test_two_nodes_are_not_one_machine(tmp_path: Path, other: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, f"[fence.left]\n{SAME}\n[fence.right]\n{other}")
+    (problem,) = caught.value.problems
+    assert problem.endswith(
+        "fence.right: has the same agent, `options` and `secrets` as [fence.left], so both name one machine; expected "
+        "other options here, those that name right to the agent, such as `plug` or `ip`"
+    )
+
+
+@pytest.mark.parametrize("change", [("plug = 1", "plug = 2"), ("192.0.2.9", "192.0.2.8"), ("fence_apc", "fence_x")])
+def test_two_nodes_may_share_a_power_switch(tmp_path: Path, change: tuple[str, str]) -> None:
+    assert len(read(tmp_path, f"[fence.left]\n{SAME}\n[fence.right]\n{SAME.replace(*change)}")) == 2
