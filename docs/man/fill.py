@@ -90,7 +90,9 @@ def _entries(*classes: type) -> Iterator[str]:
 
 def _kind(rule: Mapping[str, Any]) -> str:
     if rule.get("duration"):
-        return f"duration of at least {rule['least']:g} s" if rule["least"] else "duration"
+        least = f" of at least {rule['least']:g} s" if rule["least"] else ""
+        most = f"{' and' if least else ' of'} at most {rule['most']:g} s" if rule["most"] is not None else ""
+        return f"duration{least}{most}"
     if "properties" in rule:
         return "table"
     if "enum" in rule:

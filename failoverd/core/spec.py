@@ -223,7 +223,11 @@ class HeartbeatKeys:
     """The keys of the table ``[heartbeat]`` that the core decides by."""
 
     interval: float = option(
-        "the time from one datagram to the next while nothing changes", default=1.0, unit="seconds", minimum=0.1
+        "the time from one datagram to the next while nothing changes",
+        default=1.0,
+        unit="seconds",
+        minimum=0.1,
+        maximum=10,
     )
 
 
@@ -255,7 +259,7 @@ class FenceKeys:
         default=0.0,
         unit="seconds",
         minimum=0,
-        maximum=60,
+        maximum=300,
     )
 
 

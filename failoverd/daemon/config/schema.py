@@ -67,10 +67,10 @@ _kinds = functools.cache(typing.get_type_hints)
 def _field_schema(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
     rules = dict(field.metadata["rules"])
     if rules.pop("unit", None) == "seconds":
-        least = rules.pop("minimum", 0)
+        least, most = rules.pop("minimum", 0), rules.pop("maximum", None)
         numbers = {"type": "number"}
         words = {"type": "string", "pattern": _DURATION.pattern}
-        return {"anyOf": [numbers, words], "duration": True, "least": least, **rules}
+        return {"anyOf": [numbers, words], "duration": True, "least": least, "most": most, **rules}
     plain = _without_none(kind)
     if dataclasses.is_dataclass(plain):
         assert isinstance(plain, type)
@@ -139,7 +139,7 @@ for _name, _problem in _PROBLEMS.items():
 
 
 def _impossible(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Path, str]]:
-    """Durations of valid syntax that are too short, or not finite."""
+    """Durations of valid syntax that are too short, too long, or not finite."""
     found: list[tuple[Path, str]] = []
     for key, rule in table["properties"].items() if isinstance(value, dict) else ():
         given = value.get(key)
@@ -147,7 +147,8 @@ def _impossible(value: Any, table: Mapping[str, Any], at: Path) -> list[tuple[Pa
             found += _impossible(given, rule, (*at, key))
         if rule.get("duration") and isinstance(given, str | int | float) and not isinstance(given, bool):
             with suppress(ValueError):
-                if not rule["least"] <= seconds(given) < math.inf:
+                length, most = seconds(given), rule["most"]
+                if not rule["least"] <= length < math.inf or (most is not None and length > most):
                     found.append(((*at, key), f"expected {_expected(rule)}, found {shown(given)}"))
     return found
 
@@ -185,7 +186,8 @@ def shown(value: Any) -> str:
 def _expected(rule: Mapping[str, Any]) -> str:
     if rule.get("duration"):
         least = f", {rule['least']} s at least" if rule["least"] else ""
-        text = f'a duration, like 90, "90s" or "5m"{least}'
+        most = f", {rule['most']} s at most" if rule["most"] is not None else ""
+        text = f'a duration, like 90, "90s" or "5m"{least}{most}'
     elif "enum" in rule:
         text = "one of " + ", ".join(f'"{word}"' for word in rule["enum"])
     elif rule.get("type") == "array":

@@ -54,6 +54,10 @@ def test_a_table_for_each_node(tmp_path: Path) -> None:
     }
 
 
+def test_the_longest_delay(tmp_path: Path) -> None:
+    assert read(tmp_path, '[fence.left]\nagent = "fence_x"\ndelay = "5m"')["left"].delay == 300.0
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
@@ -61,6 +65,8 @@ def test_a_table_for_each_node(tmp_path: Path) -> None:
         ('agent = "ipmilan"', "fence.left.agent: expected a string: the fence agent: its name in /usr/sbin"),
         ('agent = "fence_x"\noption = 1', 'fence.left.option: unknown key; did you mean "options"?'),
         ('agent = "fence_x"\ntimeout = 1', "fence.left.timeout: expected a duration"),
+        ('agent = "fence_x"\ndelay = "1h"', 'like 90, "90s" or "5m", 300 s at most: how long the others wait'),
+        ('agent = "fence_x"\ndelay = 301', "fence.left.delay: expected a duration"),
         ('agent = "fence_x"\noptions = "ip"', "fence.left.options: expected a table"),
         ('agent = "fence_x"\noptions.action = "reboot"', "fence.left.options.action: must not be set: failoverd sets"),
         ('agent = "fence_x"\noptions.method = "cycle"', 'fence.left.options.method: expected "onoff": after a power'),

@@ -54,6 +54,11 @@ def test_the_nodes_have_their_addresses(tmp_path: Path) -> None:
     assert found.core == Heartbeat(interval=0.5, node="left", peers=("right", "third"))
 
 
+@pytest.mark.parametrize("text", ['"10s"', "10", '"100ms"'])
+def test_the_longest_and_the_shortest_interval(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, f"{THREE}interval = {text}").heartbeat is not None
+
+
 @pytest.mark.parametrize("text", ["2001:db8::2", "[2001:db8::2]", "[2001:db8:0::2]:5409"])
 def test_an_ipv6_address_may_have_brackets(tmp_path: Path, text: str) -> None:
     found = load(tmp_path, f'addresses = {{ left = "2001:db8::1", "right" = "{text}" }}\n{KEY}').heartbeat
@@ -126,6 +131,8 @@ def test_the_others_of_an_instance_are_those_that_can_carry_it(tmp_path: Path) -
             "heartbeat.addresses: right.example.com carries resources of VI_1, and has no address; expected one",
         ),
         (THREE + 'interval = "10ms"', "heartbeat.interval: expected a duration"),
+        (THREE + 'interval = "1h"', "0.1 s at least, 10 s at most: the time from one datagram to the next"),
+        (THREE + "interval = 10.5", "heartbeat.interval: expected a duration"),
         (THREE + "port = 7", "heartbeat.port: unknown key"),
     ],
 )
