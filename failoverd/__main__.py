@@ -32,7 +32,7 @@ from failoverd.daemon.runtime_directory import RuntimeDirectoryError
 from failoverd.daemon.wiring import Daemon
 from failoverd.drivers import Foresees
 from failoverd.osutil import atomic_file
-from failoverd.ports import fence, spawn
+from failoverd.ports import fence, hardware_watchdog, spawn
 from failoverd.ports.heartbeat import key
 from failoverd.records import LockedError
 
@@ -159,7 +159,7 @@ def _count(number: int, noun: str) -> str:
 
 
 async def _obstacles(configuration: config.Configuration) -> list[str]:
-    """The errors that are found on this machine, in lines: of drivers, fence agents and the heartbeat's key.
+    """The errors that are found on this machine, in lines: of drivers, fence agents, the watchdog and the key.
 
     They do not make the configuration invalid.
     """
@@ -170,6 +170,9 @@ async def _obstacles(configuration: config.Configuration) -> list[str]:
     wrong = await asyncio.gather(*map(_fence_obstacles, others.values()))
     if configuration.heartbeat is not None and (problem := key.problem(configuration.heartbeat.key_file)) is not None:
         found.append(f"heartbeat.key_file: {problem}")
+    device = None if configuration.core.quorum is None else configuration.core.quorum.watchdog
+    if device is not None and (unfit := hardware_watchdog.problem(device)) is not None:
+        found.append(f"quorum.watchdog: {unfit}")
     return [*found, *(f"fence.{node}: {text}" for node, texts in zip(others, wrong, strict=True) for text in texts)]
 
 

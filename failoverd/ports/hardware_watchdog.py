@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import queue
+import stat
 import struct
 import threading
 import time
@@ -191,6 +192,17 @@ def shown(number: int, sysfs: Path = Path("/sys")) -> dict[str, str]:
         with contextlib.suppress(OSError):
             found[key] = (directory / key).read_text(encoding="utf-8", errors="replace").strip()
     return found
+
+
+def problem(path: str) -> str | None:
+    """Why the file `path` is no watchdog; None: it may be one, or is not there yet. It may wait for a disk."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:  # a driver may make it later
+        return None
+    if stat.S_ISCHR(mode):
+        return None
+    return f"{path} is not a character device; expected a watchdog device, as listed by: ls -l /dev/watchdog*"
 
 
 async def armed(path: str, timeout: int) -> HardwareWatchdog:

@@ -17,7 +17,7 @@ from typing import Any
 
 from failoverd.core.spec import Config, InstanceSpec, NodeKeys, Quorum
 from failoverd.daemon.config import clearance, fence, heartbeat, keys, nodes, quorum, schema
-from failoverd.daemon.config.files import Tables, strings, wrong_name
+from failoverd.daemon.config.files import Tables, no_table, strings, wrong_name
 from failoverd.daemon.config.heartbeat import HeartbeatPlan
 from failoverd.daemon.config.instance import Instance
 from failoverd.daemon.config.keys import AlertOptions, KeepalivedOptions, MetricsOptions, NodeOptions
@@ -152,7 +152,7 @@ def _valid(read: Tables, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _peers(read: Tables, table: Any) -> dict[str, str | tuple[str, ...]]:
     found: dict[str, str | tuple[str, ...]] = {}
     if not isinstance(table, dict):
-        read.problem(("peers",), "expected a table")
+        read.problem(("peers",), no_table(table, ("peers",)))
         return found
     for name, value in table.items():
         words = strings([value] if isinstance(value, str) else value) or ()

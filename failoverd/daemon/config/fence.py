@@ -36,9 +36,9 @@ def read(tables: Any, report: Tables) -> dict[str, Fence]:
     """How each node is powered off, by its name. `report` gets the problems, with their keys."""
     found: dict[str, Fence] = {}
     if isinstance(tables, dict):
-        for key in [key for key, value in tables.items() if not isinstance(value, dict)]:
+        for key in [key for key, value in tables.items() if not isinstance(value, dict | list)]:
             report.problem(("fence", key), "expected a table for each node, such as [fence.left], and this key in it")
-        tables = {key: value for key, value in tables.items() if isinstance(value, dict)}
+        tables = {key: value for key, value in tables.items() if isinstance(value, dict | list)}
     for node, whole, path in report.tables_in(tables, ("fence",)):
         foreign = [key for key in whole if key not in _OWN and not difflib.get_close_matches(key, _OWN, n=1)]
         for key in foreign:

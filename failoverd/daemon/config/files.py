@@ -81,6 +81,9 @@ class Tables:
 
     def check(self, value: Any, table: Mapping[str, Any], at: Path) -> frozenset[str]:
         """Report the problems of the table `value`. Returns its invalid keys; all of them where it is not a table."""
+        if _tables(value):
+            self.problem(at, no_table(value, at))
+            return frozenset(table["properties"])
         found = schema.problems(value, table, at)
         for path, text in found:
             self.problem(path, text)
@@ -89,7 +92,7 @@ class Tables:
     def tables_in(self, value: Any, at: Path) -> Iterator[tuple[str, dict[str, Any], Path]]:
         """Each table in a table of tables, with its name and place; reports the others as problems."""
         if not isinstance(value, dict):
-            self.problem(at, "expected a table")
+            self.problem(at, no_table(value, at, ".NAME"))
             return
         for name, table in value.items():
             if (wrong := wrong_name(name)) is not None:
@@ -97,7 +100,7 @@ class Tables:
             elif isinstance(table, dict):
                 yield name, table, (*at, name)
             else:
-                self.problem((*at, name), "expected a table")
+                self.problem((*at, name), no_table(table, (*at, name)))
 
 
 def wrong_name(name: str) -> str | None:
@@ -107,6 +110,19 @@ def wrong_name(name: str) -> str | None:
     if not name.isprintable() or name != name.strip() or name.startswith(".") or '"' in name or "%" in name:
         return 'expected a name of printable characters, without " and %, that does not begin with a dot or a space'
     return None
+
+
+def no_table(value: Any, at: Path, inner: str = "") -> str:
+    """What is expected instead of `value`, which is not the table `at`. `inner`: it is a table of such tables."""
+    if not _tables(value):
+        return "expected a table"
+    name = ".".join(map(schema.quoted, at))
+    return f"[[{name}]] begins a list of tables; expected one table: write [{name}{inner}] once"
+
+
+def _tables(value: Any) -> bool:
+    """Whether it is an array of tables, [[…]] in TOML."""
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
 def strings(value: Any) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from failoverd.ports.heartbeat.channel import Address
 PORT = 5409
 
 _PORTS = 65536
+_BROADCAST = ipaddress.ip_address("255.255.255.255")
 _LOCALHOST = ("127.0.0.1", "::1")
 _EXPECTED = 'expected an address such as "192.0.2.1", "192.0.2.1:5409" or "[2001:db8::1]:5409"'
 
@@ -117,7 +118,7 @@ def _address(text: str) -> Address:
         plain = ipaddress.ip_address(host)
     except ValueError:
         raise ValueError(f'"{text}" is not an address; {_EXPECTED}') from None
-    if plain.is_unspecified or plain.is_multicast or "%" in host:
+    if plain.is_unspecified or plain.is_multicast or plain == _BROADCAST or "%" in host:
         raise ValueError(f'"{text}" is not the address of one node; {_EXPECTED}')
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < _PORTS:
         raise ValueError(f'"{text}" has no valid port; {_EXPECTED}')

@@ -43,6 +43,9 @@ def read(
     if quorum.isolation_timeout < 4 * quorum.timeout:
         text = f"expected at least four times `timeout` ({quorum.timeout:g} s), so that one lost answer is no isolation"
         wrong.append(("isolation_timeout", text))
+    if "watchdog_timeout" in table and quorum.watchdog is None:
+        text = 'expected `watchdog` beside it, such as "/dev/watchdog": without it nothing resets this machine'
+        wrong.append(("watchdog_timeout", text))
     for key, text in wrong:
         problem(("quorum", key), text)
     return None if wrong else quorum

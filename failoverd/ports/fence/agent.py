@@ -141,7 +141,7 @@ async def _wrong_keys(fence: Fence) -> list[str]:
     try:
         done = await _ended((fence.agent,), "action=metadata\n", METADATA_TIMEOUT_S)
     except NotStarted as error:
-        raise NotStarted(f"{error.reason}{await _instead(Path(fence.agent))}") from error
+        raise NotStarted(await _not_started(Path(fence.agent), error.reason)) from error
     try:
         known = metadata.parse(done.stdout)
     except ValueError as error:
@@ -149,6 +149,15 @@ async def _wrong_keys(fence: Fence) -> list[str]:
         reason = f"{fence.agent}: {error}" + (f" ({said})" if said else "")
         raise DriverError(f"{reason}; run: {shlex.quote(fence.agent)} -o metadata") from error
     return metadata.problems(known, fence.options, fence.secrets)
+
+
+async def _not_started(agent: Path, reason: str) -> str:
+    """Why the agent could not be started, with the remedy. `reason`: by the error of the kernel alone."""
+    with suppress(TimeoutError, OSError):
+        async with asyncio.timeout(_REST_TIMEOUT_S):
+            if await threads.run(agent.is_dir):
+                return f"{agent}: is a directory; expected the path of an agent, such as /usr/sbin/fence_ipmilan"
+    return f"{reason}{await _instead(agent)}"
 
 
 async def _instead(agent: Path) -> str:

@@ -797,6 +797,22 @@ def test_check_says_what_is_not_followed_here(tmp_path: Path) -> None:
     assert told.stdout.endswith("failoverd follows no instance: the configuration has no [instance.NAME]\n")
 
 
+@pytest.mark.parametrize(
+    ("device", "wrong"), [("/etc/passwd", True), ("/dev", True), ("/dev/null", False), ("/dev/no-such-watchdog", False)]
+)
+def test_check_names_a_watchdog_that_is_no_device(tmp_path: Path, device: str, wrong: bool) -> None:
+    node = RunningDaemon(tmp_path)
+    node.tables = [f'[quorum]\nwitnesses = ["icmp://192.0.2.254"]\nwatchdog = "{device}"\n']
+    node.instance("VI_1")
+    words = [sys.executable, "-m", "failoverd", "--check", "--config", str(node.config), "--node", "left.example.net"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    text = (
+        f"quorum.watchdog: {device} is not a character device; expected a watchdog device, as listed by: ls -l /dev/w"
+    )
+    assert (text in told) == wrong
+    assert ("quorum.watchdog" in told) == wrong
+
+
 def test_failoverctl_says_that_the_configuration_keeps_failoverd_from_starting(node: RunningDaemon) -> None:
     node.run_dir.mkdir()
     node.config.write_text('[instance.VI_1]\nvipz = ["192.0.2.1"]\ninterfase = "eth0"\n')

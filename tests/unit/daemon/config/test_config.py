@@ -149,6 +149,18 @@ def test_all_errors_at_once(file: Path) -> None:
         (instance("vip_timeout = nan"), 'expected a duration, like 90, "90s" or "5m"'),
         ("[instance.VI_1]\nresource = 5", "instance.VI_1.resource: expected a table"),
         ("[instance]\nVI_1 = 3", "instance.VI_1: expected a table"),
+        (
+            '[[quorum]]\nwitnesses = ["icmp://a"]\n' + instance(""),
+            "quorum: [[quorum]] begins a list of tables; expected one table: write [quorum] once",
+        ),
+        ("[[node]]\n[[node]]\n" + instance(""), "expected one table: write [node] once"),
+        (
+            "[[instance.VI_1]]",
+            "instance.VI_1: [[instance.VI_1]] begins a list of tables; expected one table: write [inst",
+        ),
+        ("[[instance]]", "expected one table: write [instance.NAME] once"),
+        ('[[fence.right]]\nagent = "fence_x"\n' + instance(""), "expected one table: write [fence.right] once"),
+        ("[[peers]]", "expected one table: write [peers] once"),
         (instance('vips = ["192.0.2.1"]'), '"192.0.2.1" has no interface; expected `interface ='),
         (instance('vips = ["192.0.2.300 dev eth0"]'), '"192.0.2.300 dev eth0" is not an address; expected "ADDRESS'),
         (instance('interface = "a"\nvips = ["::1", "0::1/128"]'), '"0::1/128" is listed twice; expected once'),

@@ -121,6 +121,7 @@ def test_the_others_of_an_instance_are_those_that_can_carry_it(tmp_path: Path) -
         (f'addresses = {{ left = "192.0.2.1", right = "192.0.2.2:0" }}\n{KEY}', "has no valid port; expected"),
         (f'addresses = {{ left = "192.0.2.1", right = "192.0.2.2:70000" }}\n{KEY}', "has no valid port; expected"),
         (f'addresses = {{ left = "192.0.2.1", right = "224.0.0.1" }}\n{KEY}', "is not the address of one node"),
+        (f'addresses = {{ left = "192.0.2.1", right = "255.255.255.255" }}\n{KEY}', "is not the address of one node"),
         (f'addresses = {{ left = "fe80::1%eth0", right = "::2" }}\n{KEY}', "is not the address of one node"),
         (
             'addresses = { left = "192.0.2.1", right = "192.0.2.2" }\nkey_file = "heartbeat/key"',

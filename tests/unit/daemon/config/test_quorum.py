@@ -85,6 +85,10 @@ def test_a_lease_alone_is_enough(tmp_path: Path) -> None:
         ('witnesses = ["icmp://a"]\nneed = 2', "quorum.need: expected at most the number of witnesses"),
         ('witnesses = ["etcd://a:1"]\nneed = 1', "quorum.need: expected at most the number of witnesses"),
         ('witnesses = ["icmp://a"]\nneed = 0', "quorum.need: expected"),
+        (
+            'witnesses = ["icmp://a"]\nwatchdog_timeout = "60s"',
+            'quorum.watchdog_timeout: expected `watchdog` beside it, such as "/dev/watchdog"',
+        ),
         ('witnesses = ["icmp://a"]\nneeds = 1', "quorum.needs: unknown key; did you mean"),
         (
             'witnesses = ["icmp://a"]\ntimeout = "2.6s"',

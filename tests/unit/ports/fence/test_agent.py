@@ -120,6 +120,11 @@ async def test_of_an_agent_that_is_missing_the_next_step_is_told(tmp_path: Path,
     assert why.endswith(hint)
 
 
+async def test_a_directory_is_no_agent(tmp_path: Path) -> None:
+    (why,) = await fence.obstacles(Fence(agent=str(tmp_path)))
+    assert why == f"{tmp_path}: is a directory; expected the path of an agent, such as /usr/sbin/fence_ipmilan"
+
+
 async def test_a_program_that_is_no_agent_is_told_with_what_it_said(tmp_path: Path) -> None:
     program = tmp_path / "fence_manual"
     program.write_text("#!/bin/sh\necho >&2 'No module named pycurl'\nexit 3\n")
