@@ -8,7 +8,7 @@ from dataclasses import replace
 from failoverd.core import peers, quorum
 from failoverd.core.context import AdvanceContext
 from failoverd.core.events import HearingChanged, PeerReported, PeerUnverified, VrrpStateReported
-from failoverd.core.knowledge import Hearing, Off, Peer
+from failoverd.core.knowledge import Hearing, Off, Peer, PeerWord
 from failoverd.core.model import InstanceState, State
 from failoverd.core.requests import PeerConfirmedOff, PeerUnfenced
 from failoverd.core.resource import Observation
@@ -41,11 +41,21 @@ def reported(context: AdvanceContext, event: PeerReported) -> None:
         elif instance not in words or words[instance].at <= event.at:
             words[instance] = said
     state = context.state
-    peer = Peer(at=event.at if event.whole else before.at, words=words)
+    peer = Peer(at=event.at if event.whole else before.at, words=words, masters=_masters(context, event, words))
     now = replace(state, peers={**state.peers, event.peer: peer})
     if event.peer in state.off and event.at > state.off[event.peer].at:
         now = replace(now, off=_without(state.off, event.peer))
     learn(context, now, event.peer, f"{event.peer} reported its state")
+
+
+def _masters(context: AdvanceContext, event: PeerReported, words: Mapping[str, PeerWord]) -> Mapping[str, float]:
+    """The instances of which the node says that it is MASTER, and since when this node has heard that."""
+    before, heartbeat = context.state.peers.get(event.peer, Peer()), context.state.config.heartbeat
+    assert heartbeat is not None
+    silent = context.now >= before.at + heartbeat.silence
+    if not (event.words or silent):
+        return before.masters
+    return peers.masters(words, {} if silent else before.masters, context.now)
 
 
 def unverified(context: AdvanceContext, event: PeerUnverified) -> None:

@@ -87,10 +87,13 @@ class Peer:
     """What another node has said, as far as it was heard. Silence proves nothing, and neither does an old word.
 
     `at`: the time after which it said all of `words` together; -infinity: it never did. `words`: by instance.
+    `masters`: the instances of which it says that it is MASTER and serves, each with the time at which this node first
+    heard that; a silence begins that time anew.
     """
 
     at: float = -math.inf
     words: Mapping[str, PeerWord] = field(default_factory=dict)
+    masters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol, TypeVar, assert_never
 
-from failoverd.core import fencing, handover, hearing, maintenance, outcomes, quorum, rules, strays
+from failoverd.core import fencing, handover, hearing, maintenance, outcomes, quorum, rivals, rules, strays
 from failoverd.core.context import AdvanceContext
 from failoverd.core.effects import Effect
 from failoverd.core.events import (
@@ -130,6 +130,10 @@ def _of_the_keepalived(context: AdvanceContext, event: KeepalivedSeen) -> Iterab
     return (name for name in context.state.instances if name in event.instances)
 
 
+def _with_another_master(context: AdvanceContext, event: PeerReported) -> Iterable[str]:
+    return rivals.saying(context, event.peer)
+
+
 def _due(context: AdvanceContext, _: Tick) -> Iterable[str]:
     agenda = context.state.agenda
     return (name for name, at in agenda.due.items() if at <= context.now) if agenda.next <= context.now else ()
@@ -221,6 +225,7 @@ def _apply(context: AdvanceContext, event: Event) -> None:  # noqa: C901, PLR091
             _each(context, event, _named, quorum.lease_answered)
         case PeerReported():
             hearing.reported(context, event)
+            _each(context, event, _with_another_master, rules.hear_another_master)
         case PeerUnverified():
             hearing.unverified(context, event)
         case HearingChanged():

@@ -83,8 +83,9 @@ class Rival:
 
     `gave_way`: this node gave way; it was MASTER from `since` until `until`. Otherwise this node stayed MASTER, and
     received the first sign of the other one at `since`, the last at `until`. `station`: the MAC that answered for the
-    VIP `address` beside this node; both are empty while only keepalived has told of the other one. `decided`: which of
-    the two yields, in words; empty: nothing says so, or none is to yield. `yielded`: this node has.
+    VIP `address` beside this node; both are empty if none did. `peer`: the node that said by the heartbeat that it was
+    MASTER; empty if none did. `decided`: which of the two yields, in words; empty: nothing says so, or none is to
+    yield. `yielded`: this node has.
     """
 
     since: float
@@ -94,6 +95,7 @@ class Rival:
     address: str = ""
     decided: str = ""
     yielded: bool = False
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ It reads the state, and decides nothing. Silence proves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from failoverd.core.knowledge import Hearing, PeerWord
@@ -100,6 +100,12 @@ def serves(said: PeerWord) -> bool:
     if said.clearance in (Clearance.AWAITED, Clearance.MISSING):
         return False
     return said.clearance is Clearance.GIVEN or said.phase in (Phase.PROMOTING, Phase.ACTIVE)
+
+
+def masters(words: Mapping[str, PeerWord], known: Mapping[str, float], now: float) -> Mapping[str, float]:
+    """The instances of which a node that says `words` is MASTER and serves, as `Peer` has them; `known`: until now."""
+    found = (name for name, said in words.items() if said.vrrp is VrrpState.MASTER and serves(said))
+    return {name: known.get(name, now) for name in found}
 
 
 def waits(said: PeerWord) -> bool:

@@ -8,6 +8,9 @@
    program has removed the VIP, which makes a MASTER a BACKUP for a moment.
 3. Another station of the link answers for a VIP of this MASTER. That shows also a MASTER whose adverts do not arrive.
    Silence proves nothing.
+4. Another node says by the heartbeat that it is MASTER and serves, some seconds after this node became MASTER and first
+   heard that. That shows also a MASTER to which the link of the VIP is cut. A node that has just given way, or has just
+   taken over, says it too; so it must say it again after these seconds. The last word of a dead node is older.
 
 With `on_double_master` = "yield" one of the two releases mastership, once in each mastership, where the two cannot both
 do that: the one that misses its witnesses, which must not serve in any case; and where no witness decides, the one
@@ -29,6 +32,10 @@ from failoverd.core.words import OnDoubleMaster, Standing, Target, TransitionRes
 
 #: Seconds after a node became MASTER in which it, or another MASTER, may give way: an election, not a double master.
 CROSSING_S = 3.0
+#: The same for what another node says: the failoverd that gives way may learn of it later than the other one says it.
+SAID_AFTER_S = 5.0
+#: Seconds from one sign to the next by what another node says: it says it in every datagram.
+SAID_EVERY_S = 5.0
 #: Seconds without a sign of the other MASTER after which the next sign begins a new record. Where a station was found,
 #: two periodic checks, if they are longer.
 SIGN_GAP_S = 60.0
@@ -51,20 +58,50 @@ def answered(context: AdvanceContext, instance: InstanceState, event: VipElsewhe
     return _beside(context, instance, rival, what(rival))
 
 
+def said(context: AdvanceContext, instance: InstanceState, peer: str) -> InstanceState:
+    """Another node says that it is MASTER, of one of the instances that `saying` names."""
+    rival = Rival(since=context.now, until=context.now, gave_way=False, peer=peer)
+    return _beside(context, instance, rival, what(rival))
+
+
+def saying(context: AdvanceContext, peer: str) -> list[str]:
+    """The instances that are MASTER here, and of which `peer` says the same, where that is a sign that is due."""
+    state = context.state
+    masters = state.peers[peer].masters.items() if peer in state.peers else ()
+    both = ((state.instances[name], since) for name, since in masters if name in state.instances)
+    return [instance.spec.name for instance, since in both if _says(context, instance, peer, since)]
+
+
+def _says(context: AdvanceContext, instance: InstanceState, peer: str, since: float) -> bool:
+    if instance.vrrp is not VrrpState.MASTER or peer not in instance.spec.others:
+        return False
+    last = instance.rivals[-1] if instance.rivals else None
+    if last is not None and last.peer and context.now < last.until + SAID_EVERY_S:
+        return False
+    word, heartbeat = peers.word(context.state, peer, instance.spec.name), context.state.config.heartbeat
+    if word is None or heartbeat is None or context.now >= word.at + heartbeat.silence:
+        return False
+    return word.at > instance.clear_since and word.at >= max(instance.vrrp_since, since) + SAID_AFTER_S
+
+
 def counts(context: AdvanceContext, instance: InstanceState) -> bool:
     """Whether a sign of another MASTER counts: this node is MASTER, and it is no election any more."""
     return instance.vrrp is VrrpState.MASTER and context.now >= instance.vrrp_since + CROSSING_S
 
 
 def _beside(context: AdvanceContext, instance: InstanceState, rival: Rival, sign: str) -> InstanceState:
-    """Record a sign of another MASTER, while this node stays MASTER; the first station of a record stays in it."""
+    """Record a sign of another MASTER, while this node stays MASTER.
+
+    The first station of a record stays in it, and so does the first node that has said that it is MASTER.
+    """
     last = instance.rivals[-1] if instance.rivals else None
     over = (
         last is not None and last.yielded and last.until < instance.vrrp_since
     )  # it is MASTER again, and yields again
     if last is not None and not (last.gave_way or over) and context.now < last.until + _gap(context, last):
         found = last if last.station else rival
-        last = replace(last, until=context.now, station=found.station, address=found.address)
+        peer = last.peer or rival.peer
+        last = replace(last, until=context.now, station=found.station, address=found.address, peer=peer)
         return replace(instance, rivals=(*instance.rivals[:-1], last))
     instance = _remember(instance, rival)
     if instance.transition is None:
@@ -167,11 +204,11 @@ def told(instance: InstanceState) -> str:
 
 def what(rival: Rival) -> str:
     """The record of a rival, in a few words."""
-    if rival.station:
-        return f"another station ({rival.station}) has {rival.address} too"
-    if not rival.gave_way:
-        return "another node was MASTER at the same time"
-    return f"this node was MASTER for {rival.until - rival.since:.0f} s while another node was MASTER too"
+    if rival.gave_way:
+        return f"this node was MASTER for {rival.until - rival.since:.0f} s while another node was MASTER too"
+    found = [f"another station ({rival.station}) has {rival.address} too"] if rival.station else []
+    found += [f"{rival.peer} said by the heartbeat that it was MASTER too"] if rival.peer else []
+    return ", and ".join(found) or "another node was MASTER at the same time"
 
 
 def _remember(instance: InstanceState, rival: Rival) -> InstanceState:

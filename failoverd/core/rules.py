@@ -14,6 +14,7 @@ from failoverd.core.context import AdvanceContext
 from failoverd.core.events import (
     KeepalivedSeen,
     LowerPriorityAdvert,
+    PeerReported,
     ResourceChanged,
     Tick,
     ToolEnded,
@@ -93,6 +94,21 @@ def see_vip_elsewhere(context: AdvanceContext, instance: InstanceState, event: V
         return instance
     instance = _decided(context, rivals.answered(context, instance, event))
     context.cause = f"{rivals.what(instance.rivals[-1])}: checking everything"
+    return _verify_all(context, instance)
+
+
+def hear_another_master(context: AdvanceContext, instance: InstanceState, event: PeerReported) -> InstanceState:
+    """Another node says that it is MASTER too: at the first sign, nothing that was observed before counts.
+
+    Later signs come for as long as both are MASTER. The periodic check is enough then.
+    """
+    before = instance.rivals[-1] if instance.rivals else None
+    instance = _decided(context, rivals.said(context, instance, event.peer))
+    last = instance.rivals[-1]
+    context.cause = f"{rivals.what(last)}: checking everything"
+    if before is not None and (before.since, before.peer) == (last.since, last.peer):
+        return instance
+    rivals.probe(context, instance)
     return _verify_all(context, instance)
 
 

@@ -165,6 +165,7 @@ def _instance(state: State, name: str, wall: Callable[[float], float]) -> dict[s
                 "gave_way": rival.gave_way,
                 "station": rival.station or None,
                 "address": rival.address or None,
+                "peer": rival.peer or None,
             }
             for rival in instance.rivals
         ],

@@ -119,6 +119,8 @@ def _marks(name: str, facts: Facts, why: Facts, now: datetime) -> Iterator[Said]
         span = f"from {when.clock(last.get('from'), now.tzinfo)} to {when.clock(last.get('to'), now.tzinfo)}"
         gave = " This node gave way." if last.get("gave_way") else ""
         both = "Two nodes were MASTER at the same time"
+        if last.get("peer"):
+            both = f"{last['peer']} and this node were MASTER at the same time"
         if last.get("station"):
             both = f"Another station ({last['station']}) had {last.get('address')} too"
         text = f"{both}, {span}.{gave} Compare what both have written."

@@ -250,7 +250,7 @@ def _rival(rival: Mapping[str, Any], now: datetime) -> str:
         return f"rival     this node was MASTER beside another from {span}"
     if rival.get("station"):
         return f"rival     another station ({rival['station']}) had {rival.get('address')} too from {span}"
-    return f"rival     another node was MASTER from {span}"
+    return f"rival     {rival.get('peer') or 'another node'} was MASTER from {span}"
 
 
 def _vip(instance: Mapping[str, Any], vip: Mapping[str, Any]) -> Row:

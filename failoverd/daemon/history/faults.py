@@ -17,7 +17,7 @@ from failoverd.daemon.history.sql import summary
 _CAUSES: tuple[tuple[str | None, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
-        ("double-master", r"while another node was MASTER too|an advert of another MASTER"),
+        ("double-master", r"\bwas MASTER too|an advert of another MASTER"),
         ("vip-removed", r"^MASTER, but |\bwas removed from \S+ by "),
         ("keepalived-died", r"^keepalived is gone"),
         ("keepalived-frozen", r"^keepalived is (frozen|stopped)"),

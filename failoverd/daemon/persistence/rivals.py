@@ -33,7 +33,7 @@ def _parse(content: Mapping[str, Any]) -> dict[str, tuple[Rival, ...]]:
 
 
 def _rival(content: Mapping[str, Any]) -> Rival:
-    """A record of an earlier failoverd has no station."""
+    """A record of an earlier failoverd has neither station nor peer."""
     return Rival(
         since=number(content["since"]),
         until=number(content["until"]),
@@ -42,4 +42,5 @@ def _rival(content: Mapping[str, Any]) -> Rival:
         address=str(content.get("address", "")),
         decided=str(content.get("decided", "")),
         yielded=content.get("yielded") is True,
+        peer=str(content.get("peer", "")),
     )

@@ -425,7 +425,9 @@ def test_a_node_that_serves_and_says_so_is_not_fenced_but_not_doubled_either() -
     wait(made, 200.0, SERVES)
     assert not fencings(made)
     assert made.instance.phase is Phase.REFUSED
-    assert made.instance.alarm == "MASTER, but another node may serve: right says that it is active"
+    refusal, _, rest = made.instance.alarm.partition("; ")
+    assert refusal == "MASTER, but another node may serve: right says that it is active"
+    assert rest.startswith("right said by the heartbeat that it was MASTER too: compare ")
     wait(made, 1.0, RESTS)
     assert made.steps
 

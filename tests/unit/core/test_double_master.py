@@ -142,6 +142,20 @@ def test_it_yields_again_where_it_is_soon_master_again_beside_the_other() -> Non
         made.live(made.now + 4.0)
 
 
+def test_the_word_alone_is_enough_where_neither_adverts_nor_answers_arrive() -> None:
+    left, right = serving("left"), serving("right")
+    for _ in range(8):
+        for made, other in ((left, "right"), (right, "left")):
+            hear(made, other)
+            made.live(made.now + 1.0)
+    assert (left.released, right.released) == (set(), {"VI_1"})
+    assert right.instance.released == (
+        "left said by the heartbeat that it was MASTER too, and left says that it is MASTER, and goes first, so this"
+        " node yields"
+    )
+    assert "right says that it is MASTER, and this node goes first, so it does not yield" in left.instance.alarm
+
+
 @given(
     words=st.lists(st.sampled_from([(a, b) for a in NODES for b in NODES if a != b]), max_size=8),
     signs=st.lists(st.tuples(st.sampled_from(NODES), st.booleans()), max_size=6),

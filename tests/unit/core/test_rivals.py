@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from failoverd.core import machine
+from failoverd.core import machine, rivals
 from failoverd.core.effects import (
     Alarm,
     AlarmKind,
@@ -19,6 +19,7 @@ from failoverd.core.effects import (
 from failoverd.core.events import (
     Event,
     LowerPriorityAdvert,
+    PeerReported,
     Reloaded,
     Stopping,
     Tick,
@@ -26,10 +27,11 @@ from failoverd.core.events import (
     VipsSeen,
     VrrpChanged,
 )
+from failoverd.core.knowledge import PeerWord
 from failoverd.core.model import Rival
 from failoverd.core.requests import RivalsNoted
-from failoverd.core.spec import Config, Vip
-from failoverd.core.words import Phase, Target, TransitionResult, VrrpState
+from failoverd.core.spec import Config, Heartbeat, Vip
+from failoverd.core.words import Clearance, Phase, Target, TransitionResult, VrrpState
 from tests.unit.core.world import VIP, World, config, resource
 
 MASTER, BACKUP, FAULT = VrrpState.MASTER, VrrpState.BACKUP, VrrpState.FAULT
@@ -305,6 +307,162 @@ def test_a_station_that_has_the_vip_in_an_election_may_give_way() -> None:
     world.say(MASTER)
     elsewhere(world)
     assert world.instance.rivals == ()
+
+
+PEERS = ("right", "third")
+BOTH = PeerWord(at=0.0, vrrp=MASTER, target=Target.ACTIVE, phase=Phase.ACTIVE)
+GOES = PeerWord(at=0.0, vrrp=BACKUP, target=Target.STANDBY, phase=Phase.DEMOTING)
+SAID = "right said by the heartbeat that it was MASTER too"
+ACKNOWLEDGE = "compare failoverctl history on both, then failoverctl acknowledge VI_1"
+
+
+def in_touch() -> World:
+    """A MASTER for a minute that hears other nodes."""
+    plain = config(resource("disk"))
+    spec = replace(plain.instances["VI_1"], others=PEERS)
+    world = World(replace(plain, instances={"VI_1": spec}, heartbeat=Heartbeat(node="left", peers=PEERS)))
+    world.say(MASTER)
+    world.settle()
+    listen(world, 60, None)
+    world.log.clear()
+    return world
+
+
+def listen(world: World, seconds: int, word: PeerWord | None, peer: str = "right", *, repeated: bool = True) -> None:
+    """`peer` says this, and confirms it each second; None: it says nothing. `repeated`: the whole word each time."""
+    for second in range(seconds):
+        if word is not None:
+            words = {"VI_1": replace(word, at=world.now)} if repeated or not second else {}
+            world.send(PeerReported(peer=peer, at=world.now, words=words, whole=True))
+        ticks(world, world.now + 1)
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.PROMOTING])
+def test_another_node_that_says_that_it_is_master_too_is_a_rival(phase: Phase, repeated: bool) -> None:
+    world = in_touch()
+    word, first = replace(BOTH, phase=phase), world.now + rivals.SAID_AFTER_S
+    listen(world, 70, word, repeated=repeated)
+    (rival,) = world.instance.rivals
+    assert (rival.since, rival.peer, rival.station, rival.gave_way) == (first, "right", "", False)
+    assert rival.until >= first + 60, "it lasts for as long as the other one says it"
+    assert alarms(world) == [f"{SAID}: {ACKNOWLEDGE}"], "an alarm for the whole of it"
+    (started,) = [e for e in world.log if isinstance(e, TransitionStarted)]
+    assert (started.target, started.cause) == (Target.ACTIVE, SAID)
+    assert world.instance.phase is Phase.ACTIVE
+    listen(world, 70, GOES)
+    assert world.instance.rivals == (rival,), "it says something else"
+    listen(world, 10, BOTH)
+    assert len(world.instance.rivals) == 2
+    world.send(RivalsNoted(instance="VI_1"))
+    assert (world.instance.rivals, world.instance.alarm) == ((), "")
+
+
+def test_at_the_first_word_of_a_rival_everything_is_checked_and_the_other_stations_are_asked() -> None:
+    world = in_touch()
+    listen(world, 6, BOTH)
+    assert probes(world) == 1
+    assert any(isinstance(each, QueryVrrpState) for each in world.log)
+    assert any(isinstance(each, Observe) for each in world.log)
+    world.log.clear()
+    listen(world, 20, BOTH)
+    assert probes(world) <= 1, "the periodic check is enough from then on"
+
+
+def test_the_old_master_that_hears_the_new_one_first_records_nothing() -> None:
+    """The word of the new one is here before keepalived's own report is."""
+    world = in_touch()
+    listen(world, 5, BOTH)
+    world.say(BACKUP)
+    world.settle()
+    listen(world, 100, BOTH)
+    assert world.instance.rivals == ()
+
+
+def test_the_new_master_that_hears_the_old_one_give_way_records_nothing() -> None:
+    world = in_touch()
+    world.say(BACKUP)
+    world.settle()
+    listen(world, 100, BOTH)
+    world.say(MASTER)
+    world.settle()
+    listen(world, 5, BOTH)
+    listen(world, 60, GOES)
+    assert world.instance.rivals == ()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_last_word_of_a_dead_master_is_no_sign_whenever_it_comes(late: bool) -> None:
+    world = in_touch()
+    world.say(BACKUP)
+    world.settle()
+    listen(world, 100, BOTH)
+    spoken = world.now
+    world.say(MASTER)
+    world.settle()
+    listen(world, 2 if late else 60, None)
+    if late:  # it was on the way
+        ticks(world, world.now + 8)
+        world.send(PeerReported(peer="right", at=spoken, words={"VI_1": replace(BOTH, at=spoken)}, whole=True))
+        world.send(PeerReported(peer="third", at=world.now, whole=True))
+    assert world.instance.rivals == ()
+
+
+def test_a_node_that_was_silent_may_say_for_a_moment_that_it_is_still_master() -> None:
+    """A machine that stood still goes on: its keepalived gives way at once."""
+    world = in_touch()
+    world.say(BACKUP)
+    world.settle()
+    listen(world, 10, BOTH)
+    world.say(MASTER)
+    world.settle()
+    listen(world, 60, None)
+    listen(world, 4, BOTH)
+    listen(world, 60, GOES)
+    assert world.instance.rivals == ()
+
+
+def test_an_old_word_that_comes_after_a_silence_is_no_new_sign() -> None:
+    world = in_touch()
+    listen(world, 10, BOTH)
+    known, old = world.instance.rivals, world.now - 5
+    listen(world, 20, None)
+    world.send(PeerReported(peer="right", at=old, words={"VI_1": replace(BOTH, at=old)}, whole=True))
+    assert world.instance.rivals == known != ()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        replace(BOTH, vrrp=BACKUP),
+        replace(BOTH, phase=Phase.REFUSED),
+        replace(BOTH, phase=Phase.PROMOTING, clearance=Clearance.AWAITED),
+    ],
+)
+def test_another_node_that_does_not_serve_as_master_is_none(word: PeerWord) -> None:
+    world = in_touch()
+    listen(world, 60, word)
+    assert world.instance.rivals == ()
+
+
+def test_a_node_that_the_instance_does_not_have_is_none() -> None:
+    world = in_touch()
+    spec = replace(world.instance.spec, others=("third",))
+    world.reload(replace(world.config, instances={"VI_1": spec}))
+    world.settle()
+    listen(world, 60, BOTH)
+    assert world.instance.rivals == ()
+
+
+def test_the_word_names_the_rival_that_another_sign_has_found() -> None:
+    world = in_touch()
+    listen(world, 4, BOTH)
+    hear(world)
+    elsewhere(world)
+    listen(world, 20, BOTH)
+    (rival,) = world.instance.rivals
+    assert (rival.station, rival.peer) == ("02:00:00:00:00:02", "right")
+    assert alarms(world)[-1].startswith(f"{FOUND}, and {SAID}: ")
 
 
 def test_only_the_newest_are_remembered() -> None:

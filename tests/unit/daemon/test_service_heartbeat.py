@@ -105,6 +105,19 @@ def test_a_node_that_is_killed_falls_silent_and_is_heard_again(nodes: Pair) -> N
     wait_for("it is heard", lambda: not left.peer["silent"])
 
 
+def test_two_that_are_both_master_learn_it_by_the_heartbeat(nodes: Pair) -> None:
+    """keepalived reports nothing: their adverts are lost."""
+    for node in nodes:
+        node.start()
+    for node in nodes:
+        node.hook("MASTER")
+    wait_for("both have a record", lambda: all(node.instance_status()["rivals"] for node in nodes))
+    for node, other in (nodes, reversed(nodes)):
+        (rival,) = node.instance_status()["rivals"]
+        assert (rival["peer"], rival["station"], rival["gave_way"]) == (other.name, None, False)
+        assert f"{other.name} said by the heartbeat that it was MASTER too" in node.instance_status()["alarm"]
+
+
 def test_a_reload_brings_another_key(nodes: Pair) -> None:
     left, right = nodes
     for node in nodes:

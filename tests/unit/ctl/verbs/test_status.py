@@ -87,6 +87,19 @@ def test_status_of_a_failure(status: Status) -> None:
         ),
         (
             {
+                "rivals": [
+                    {
+                        "from": "2026-11-26T12:00:01+00:00",
+                        "to": "2026-11-26T12:01:03+00:00",
+                        "gave_way": False,
+                        "peer": "right",
+                    }
+                ]
+            },
+            "! VI_1  rival     right was MASTER from 2026-11-26 12:00:01 to 2026-11-26 12:01:03",
+        ),
+        (
+            {
                 "phase": "standby",
                 "target": "standby",
                 "vrrp_state": "BACKUP",

@@ -417,6 +417,20 @@ def another_station() -> World:
     return later(world, 2)
 
 
+def another_node_says_that_it_is_master() -> World:
+    made = site()
+    spec = replace(made.instances["VI_1"], others=("right",))
+    heartbeat = Heartbeat(node="left", peers=("right",))
+    world = master(replace(made, instances={"VI_1": spec}, heartbeat=heartbeat))
+    world.settle()
+    for _ in range(7):
+        word = PeerWord(at=world.now, vrrp=VrrpState.MASTER, phase=Phase.ACTIVE)
+        world.send(PeerReported(peer="right", at=world.now, words={"VI_1": word}, whole=True))
+        later(world, 1)
+        world.settle()
+    return world
+
+
 def a_stray() -> World:
     world = active()
     world.reload(config(resource("disk"), resource("prefix")))
@@ -602,6 +616,7 @@ SITUATIONS: tuple[Callable[[], World], ...] = (
     no_room,
     rivals,
     another_station,
+    another_node_says_that_it_is_master,
     a_stray,
     a_stray_needs_the_disk,
     kept_in_standby,

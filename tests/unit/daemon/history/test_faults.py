@@ -6,6 +6,7 @@ import contextlib
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 
 from failoverd.core import rivals
 from failoverd.core.effects import TransitionStarted
-from failoverd.core.events import LowerPriorityAdvert, VipsSeen, VrrpStateReported
+from failoverd.core.events import LowerPriorityAdvert, PeerReported, VipsSeen, VrrpStateReported
+from failoverd.core.knowledge import PeerWord
 from failoverd.core.requests import HandoverWanted
-from failoverd.core.words import Keepalived, Level, VrrpState
+from failoverd.core.spec import Heartbeat
+from failoverd.core.words import Keepalived, Level, Phase, VrrpState
 from failoverd.daemon.history import sql
 from failoverd.daemon.history.faults import faults, kind
 from tests.unit.core.world import VIP, World, config, resource
@@ -81,6 +84,19 @@ def rival() -> World:
     return world
 
 
+def rival_by_its_word() -> World:
+    world, others = node(), ("right",)
+    spec = replace(world.instance.spec, others=others)
+    world.reload(replace(world.config, instances={"VI_1": spec}, heartbeat=Heartbeat(node="left", peers=others)))
+    world.settle()
+    world.log.clear()
+    for _ in range(7):
+        word = PeerWord(at=world.now, vrrp=VrrpState.MASTER, phase=Phase.ACTIVE)
+        world.send(PeerReported(peer="right", at=world.now, words={"VI_1": word}, whole=True))
+        world.now += 1.0
+    return world
+
+
 def drift() -> World:
     world = node()
     world.actual["VI_1", "web"] = Level.STANDBY
@@ -125,6 +141,7 @@ def handed_over() -> World:
         (vip_removed, "vip-removed"),
         (robbed, "vip-removed"),
         (rival, "double-master"),
+        (rival_by_its_word, "double-master"),
         (drift, "drift"),
         (missed, "event-missed"),
         (restarted, "failoverd-started"),

@@ -17,6 +17,13 @@ def test_the_record_has_also_what_is_not_configured_now(tmp_path: Path) -> None:
     assert rivals.recall() == {"VI_1": (RIVAL,)}
 
 
+def test_the_record_has_the_node_that_said_it(tmp_path: Path) -> None:
+    records.move(tmp_path)
+    found = replace(RIVAL, gave_way=False, peer="right")
+    rivals.remember(State(config=Config(), instances={}, removed={"VI_1": Removed(rivals=(found,))}))
+    assert rivals.recall() == {"VI_1": (found,)}
+
+
 def test_the_record_has_the_station(tmp_path: Path) -> None:
     records.move(tmp_path)
     found = replace(RIVAL, gave_way=False, station="02:00:00:00:00:02", address="192.0.2.1")
@@ -24,7 +31,7 @@ def test_the_record_has_the_station(tmp_path: Path) -> None:
     assert rivals.recall() == {"VI_1": (found,)}
 
 
-def test_a_record_of_an_earlier_failoverd_has_no_station(tmp_path: Path) -> None:
+def test_a_record_of_an_earlier_failoverd_has_neither_station_nor_node(tmp_path: Path) -> None:
     records.move(tmp_path)
     records.write("rivals", {"told": {"VI_1": [{"since": 1.0, "until": 2.0, "gave_way": True}]}})
     assert rivals.recall() == {"VI_1": (RIVAL,)}
