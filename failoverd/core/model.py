@@ -103,12 +103,13 @@ class Removed:
     """The part of an instance's state that outlives its removal by a reload, until it is configured again.
 
     `release`: None if mastership was not released; it counts for as long as other nodes may be activating. `handover`:
-    None unless it has released mastership; it ends at its own time.
+    None unless it has released mastership; it ends at its own time. `lost_by`: as of InstanceState.
     """
 
     release: Release | None = None
     handover: Handover | None = None
     rivals: tuple[Rival, ...] = ()
+    lost_by: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,10 +97,18 @@ def _once_more(context: AdvanceContext, instance: InstanceState, quorum: Quorum)
 
 
 def reloaded(context: AdvanceContext, instance: InstanceState, config: Config) -> InstanceState:
-    """Before a reload: ask anew where it brings other witnesses, or a stop that outlasts the lease that was taken."""
+    """Before a reload: ask anew where it brings other witnesses, or a stop that outlasts the lease that was taken.
+
+    An instance about which they are asked no more has what was left, if another reload brings them back. Where it could
+    be active without them meanwhile, the first answers are awaited then.
+    """
     before, now = context.state.config.quorum, config.quorum
     spec = config.instances.get(instance.spec.name)
-    if before is None or now is None or spec is None or instance.standing is Standing.IDLE:
+    if spec is None or now is None or not spec.quorum:
+        until = votes.left(context.state, instance)
+        until = math.inf if until is None else until
+        return replace(instance, lost_by=until if spec is None else max(until, context.now))
+    if before is None or instance.standing is Standing.IDLE:
         return instance
     longer = votes.stop_time(spec) + now.reset_time - votes.stop_time(instance.spec) - before.reset_time
     if now == before and (longer <= 0 or not now.leases):

@@ -37,7 +37,8 @@ def reload(context: AdvanceContext, config: Config) -> None:
     hearing.reload(context, config)
     wishes = {name: instance.standby for name, instance in old.items() if instance.standby is not None}
     wishes |= context.state.standby
-    removed = {name: Removed(rivals=rivals) for name, rivals in context.state.rivals.items()}
+    found = context.state.rivals.keys() | context.state.lost_by.keys()
+    removed = {name: _recalled(context, name) for name in found}
     removed |= context.state.removed
     removed |= {name: _removed(instance) for name, instance in old.items()}
     context.state = replace(context.state, standby=wishes, removed=removed)
@@ -60,12 +61,19 @@ def reload(context: AdvanceContext, config: Config) -> None:
     strays.find(context, old)
 
 
+def _recalled(context: AdvanceContext, name: str) -> Removed:
+    """The same, as an earlier daemon has left it."""
+    state = context.state
+    return Removed(rivals=state.rivals.get(name, ()), lost_by=state.lost_by.get(name, math.inf))
+
+
 def _removed(instance: InstanceState) -> Removed:
     release = None
     if instance.released:
         release = Release(why=instance.released, at=instance.released_at, times=instance.releases, unfit=instance.unfit)
     given = instance.handover is not None and instance.handover.given_at is not None
-    return Removed(release=release, handover=instance.handover if given else None, rivals=instance.rivals)
+    handover = instance.handover if given else None
+    return Removed(release=release, handover=handover, rivals=instance.rivals, lost_by=instance.lost_by)
 
 
 def _release(context: AdvanceContext, name: str, before: Removed) -> Release:
@@ -137,7 +145,7 @@ def _configured(
             standby=context.state.standby.get(spec.name),
             handover=removed.handover,
             stop_by=context.state.stop_by,
-            lost_by=context.state.lost_by.get(spec.name, math.inf),
+            lost_by=removed.lost_by,
             reason="no state is known yet",
         )
         context.ask(new)

@@ -122,8 +122,7 @@ def left(state: State, instance: InstanceState) -> float | None:
     -infinity: no longer, or only until the first answers come. They are awaited once: a daemon that dies again and
     again before they do must not be active for ever.
     """
-    quorum = state.config.quorum
-    if quorum is None or not instance.spec.quorum or rests(instance):
+    if rests(instance):
         return None
     at = lost_at(instance, state)
     if instance.standing is Standing.IDLE:
@@ -131,6 +130,14 @@ def left(state: State, instance: InstanceState) -> float | None:
     elif instance.alone_at is not None or instance.lost_by < instance.quorum_since:
         at = -math.inf
     return at if at < math.inf else None
+
+
+def left_of(state: State, name: str) -> float | None:
+    """The same by name: also of an instance that a reload has removed, for when it is configured again."""
+    if name in state.instances:
+        return left(state, state.instances[name])
+    removed = state.removed.get(name)
+    return removed.lost_by if removed is not None and removed.lost_by < math.inf else None
 
 
 def soon(quorum: Quorum) -> float:

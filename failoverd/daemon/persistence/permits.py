@@ -60,8 +60,7 @@ class Permits:
         return now.agenda.touched if before.votes is now.votes else now.agenda.voters.union(now.agenda.touched)
 
     def _see(self, now: State, name: str) -> None:
-        instance = now.instances.get(name)
-        at = None if instance is None else votes.left(now, instance)
+        at = votes.left_of(now, name)
         if at is None:
             self._known.pop(name, None)
         elif name not in self._known or self._known[name][0] != at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from failoverd.core.model import Standby
 from failoverd.core.requests import Acknowledged, MaintenanceBegun, MaintenanceEnded
 from failoverd.core.spec import Config, InstanceSpec, Quorum
 from failoverd.core.waits import waits
-from failoverd.core.words import Keepalived, Level, Outcome, Phase, Standing, Verb, VrrpState, WaitFor
+from failoverd.core.words import Keepalived, Level, Outcome, Phase, Standing, Target, Verb, VrrpState, WaitFor
 from tests.unit.core.world import VIP, World, config, resource
 
 ROUTER, OTHER, LEASE = "icmp://192.0.2.254", "tcp://192.0.2.2:179", "etcd://192.0.2.9:2379"
@@ -823,6 +824,81 @@ def test_a_daemon_that_dies_again_and_again_is_alone_all_the_same(seconds: float
         wait(made, seconds)
     assert made.instance.alone_at is not None
     assert made.instance.alone_at <= cut + ONE.isolation_timeout
+
+
+def without_instance(made: Config) -> Config:
+    return replace(made, instances={})
+
+
+def without_witnesses(made: Config) -> Config:
+    return replace(made, quorum=None)
+
+
+def without_need(made: Config) -> Config:
+    return replace(made, instances={"VI_1": replace(made.instances["VI_1"], quorum=False)})
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("change", [without_instance, without_witnesses, without_need])
+def test_reloads_that_remove_and_add_give_no_more_time(change: Callable[[Config], Config], restart: bool) -> None:
+    """Also where the daemon ends between the two."""
+    made = active()
+    made.granted[ROUTER] = None
+    cut, full = made.now, made.config
+    while made.instance.alone_at is None and made.now < cut + 60.0:
+        made.reload(change(full))
+        if restart:
+            made.start()
+        made.live(made.now + 0.1)
+        made.reload(full)
+        made.say(VrrpState.MASTER)
+        wait(made, 4.0)
+        while made.stray_looks:
+            made.end_stray_look(next(iter(made.stray_looks)))
+    assert made.instance.alone_at is not None
+    assert made.instance.alone_at <= cut + ONE.isolation_timeout
+    assert made.instance.direction is Target.STANDBY
+
+
+@pytest.mark.parametrize("answers", [True, None])
+@pytest.mark.parametrize("change", [without_instance, without_witnesses, without_need])
+@pytest.mark.parametrize("seconds", [1.0, 100.0])
+def test_one_that_is_added_again_goes_on_if_they_answer(
+    change: Callable[[Config], Config], seconds: float, answers: bool | None
+) -> None:
+    """Also if they did not answer before."""
+    made = active()
+    made.granted[ROUTER] = answers
+    wait(made, 4.0)
+    full = made.config
+    made.reload(change(full))
+    wait(made, seconds)
+    made.granted[ROUTER] = True
+    made.reload(full)
+    made.say(VrrpState.MASTER)
+    for _ in range(20):
+        wait(made, 1.0)
+        assert made.instance.alone_at is None
+        assert not made.steps
+    assert made.instance.standing is Standing.PRESENT
+
+
+def test_a_node_that_was_alone_and_serves_without_witnesses_awaits_their_first_answers_when_they_are_back() -> None:
+    made = active()
+    made.granted[ROUTER] = None
+    wait(made, ONE.isolation_timeout + 1.0)
+    assert made.instance.alone_at is not None
+    full = made.config
+    made.reload(without_witnesses(full))
+    made.settle()
+    assert levels(made) == {Level.ACTIVE}
+    made.live(made.now + 1.0)
+    made.granted[ROUTER] = True
+    made.reload(full)
+    wait(made, 20.0)
+    assert made.instance.standing is Standing.PRESENT
+    assert levels(made) == {Level.ACTIVE}
+    assert not made.steps
 
 
 def test_a_stop_of_what_is_alone_goes_on_at_once_after_a_restart() -> None:

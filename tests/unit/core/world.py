@@ -269,8 +269,8 @@ class World:
 
     def lost_by(self) -> dict[str, float]:
         """The same, of each instance that may be active."""
-        instances = self.state.instances if hasattr(self, "state") else {}
-        left = {name: votes.left(self.state, instance) for name, instance in instances.items()}
+        names = [*self.state.instances, *self.state.removed] if hasattr(self, "state") else []
+        left = {name: votes.left_of(self.state, name) for name in names}
         return {name: at for name, at in left.items() if at is not None}
 
     def reload(self, config: Config) -> list[Effect]:

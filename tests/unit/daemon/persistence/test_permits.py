@@ -55,6 +55,20 @@ async def test_answers_move_it_and_nothing_else_does(serving: World) -> None:
     assert Permits().recall() == {"VI_1": pytest.approx(second, abs=0.1)}
 
 
+@pytest.mark.parametrize("removed", ["instance", "quorum"])
+async def test_a_reload_that_removes_it_leaves_what_was_left(serving: World, removed: str) -> None:
+    permits = Permits()
+    permits.change(anew(serving.state), serving.state)
+    [until] = Permits().recall().values()
+    before, full = serving.state, serving.config
+    serving.reload(replace(full, instances={}) if removed == "instance" else replace(full, quorum=None))
+    permits.change(before, serving.state)
+    assert Permits().recall() == {"VI_1": pytest.approx(until, abs=0.1)}
+    serving.start()
+    Permits().change(anew(serving.state), serving.state)
+    assert Permits().recall() == {"VI_1": pytest.approx(until, abs=0.1)}
+
+
 async def test_a_node_that_is_alone_leaves_nothing(serving: World) -> None:
     permits = Permits()
     permits.change(anew(serving.state), serving.state)
