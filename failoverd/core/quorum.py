@@ -143,12 +143,12 @@ def _returned(context: AdvanceContext, instance: InstanceState, quorum: Quorum, 
     """
     if votes.stops(instance, quorum) and votes.held_at(instance, quorum) <= alone_at:
         return instance
+    back = replace(instance, alone_at=None, lost_by=math.inf, standing=Standing.IDLE, lacks="")
     if peers.unopposed(context.state, instance):
-        return replace(instance, alone_at=None, lost_by=math.inf, standing=Standing.IDLE)
+        return back
     reached = min((votes.lease(instance, name).yes_at for name in quorum.leases), default=math.inf)
     if min(votes.answered_at(context.state.votes, quorum), reached) <= alone_at:
         return instance
-    back = replace(instance, alone_at=None, lost_by=math.inf, standing=Standing.IDLE)
     waits = not quorum.leases and back.target is Target.ACTIVE and votes.rests(back)
     return _once_more(context, back, quorum) if waits else back
 

@@ -230,6 +230,18 @@ def test_all_return_while_keepalived_never_let_go() -> None:
     assert not made.released
 
 
+def test_a_standby_that_is_no_longer_alone_misses_nothing() -> None:
+    made = active()
+    made.granted[ROUTER] = None
+    wait(made, 10.1)
+    made.settle()
+    made.say(VrrpState.FAULT)
+    assert made.instance.alone_at is not None
+    made.granted[ROUTER] = True
+    wait(made, 3.0)
+    assert (made.instance.alone_at, made.instance.lacks) == (None, "")
+
+
 def test_a_lone_master_asks_once_more_when_a_cut_has_healed() -> None:
     made = active()
     made.granted[ROUTER] = None

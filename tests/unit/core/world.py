@@ -520,6 +520,7 @@ class World:
         """I21: what misses the witnesses stops after `isolation_timeout`, however often failoverd is started."""
         quorum, state = self.state.config.quorum, self.state
         for name, instance in state.instances.items():
+            assert not instance.lacks or instance.standing is not Standing.IDLE, "it needs no witness, and misses one"
             active = any(r.maybe_active for r in instance.resources.values())
             idle = state.stopping or state.maintenance is not None or instance.target is Target.STANDBY
             if quorum is None or not instance.spec.quorum or not active or idle or self.out(name):
