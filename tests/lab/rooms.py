@@ -338,13 +338,25 @@ class Rooms:
         if self.wait_until_well() != name:
             others = [each for each in NODES if each != name]
             for other in sorted(others, key=lambda each: each in self.samples.now()):
-                self.ask(other, "standby")
+                self._stand_by(other)
             self.lab.wait_for_phase(name, "active")
             self.wait_until_only(name)
             for other in others:
                 self.ask(other, "online")
             assert self.wait_until_well() == name
         self.wait_until_answers(name, *self._witnesses)
+
+    def _stand_by(self, name: NodeName) -> None:
+        """Put it in standby, as soon as another node says that it can take over."""
+
+        def refusal() -> str:
+            try:
+                self.ask(name, "standby")
+            except client.CtlError as error:
+                return str(error)
+            return ""
+
+        self.lab.wait_for(f"{name} is put in standby", refusal, until=lambda text: not text, within=_SECONDS)
 
     @contextlib.contextmanager
     def in_standby(self, *names: NodeName) -> Iterator[None]:
