@@ -5,6 +5,7 @@ PYTHON := /usr/bin/python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -p no:cacheprovider
 SUITES := bookworm trixie
+STORIES := guests
 
 .PHONY: help demo test quick lint types unit netlab consumers vmlab lab lab-bench bench test-newest fresh man catalog deb package clean
 
@@ -17,7 +18,7 @@ help:
 	@echo "make netlab       the stories of a failover, in network namespaces"
 	@echo "make consumers    the tests with the programs that read what failoverd writes: a browser, monitoring systems"
 	@echo "make vmlab        the service's stories, with the package in a virtual machine"
-	@echo "make lab          the stories of guests: three virtual machines with Xen and DRBD (twenty minutes)"
+	@echo "make lab          the stories of guests: three virtual machines with Xen and DRBD (half an hour)"
 	@echo "make bench        what it costs, against a shell script that does the same"
 	@echo "make lab-bench    how long guests take to follow the VIP, against shell scripts (half an hour)"
 	@echo "make man          the manual pages, into build/man/"
@@ -78,7 +79,7 @@ vmlab: .venv/made deb
 
 lab: .venv/made deb
 	sh tests/packages.sh vmlab
-	$(PYTEST) -n 2 -x -rP --durations=0 --durations-min=5 -m guests tests/vmlab
+	$(PYTEST) -n 2 -x -rP --durations=0 --durations-min=5 -m '$(STORIES)' tests/vmlab
 
 lab-bench: .venv/made deb
 	sh tests/packages.sh vmlab

@@ -22,6 +22,7 @@ _STORY_SECONDS = 600
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vmlab: needs root and boots virtual machines")
     config.addinivalue_line("markers", "guests: three of them, with Xen and DRBD")
+    config.addinivalue_line("markers", "everyday: .ci/run tells it too; the others are for a release")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -58,6 +58,7 @@ def _states(node: Hypervisor) -> set[str]:
     return set(node.machine.sh("drbdadm cstate all; drbdadm dstate all", check=False).split())
 
 
+@pytest.mark.everyday
 def test_disks_that_were_down_are_not_promoted_before_they_met_their_primary(nodes: dict[str, Hypervisor]) -> None:
     left, right = nodes["left"], nodes["right"]
     left.stop_keepalived()

@@ -84,6 +84,7 @@ def switch(lab: Hypervisors) -> Iterator[PowerSwitch]:
         yield made
 
 
+@pytest.mark.everyday
 def test_a_master_that_hangs_is_powered_off_before_its_guests_start_elsewhere(
     lab: Hypervisors, switch: PowerSwitch
 ) -> None:
@@ -149,6 +150,7 @@ def test_drbd_is_told_what_is_known_of_a_lost_peer_and_writes_on_only_if_that_is
     assert lab.vips() == ["left"]
 
 
+@pytest.mark.everyday
 def test_a_peer_without_which_the_primary_went_on_refuses_its_data_also_when_that_is_dead(
     lab: Hypervisors, switch: PowerSwitch
 ) -> None:

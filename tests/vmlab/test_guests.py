@@ -66,6 +66,7 @@ def _discard(here: Hypervisor, there: Hypervisor) -> None:
     there.machine.sh("drbdadm connect web", check=False, within=SOON)
 
 
+@pytest.mark.everyday
 def test_after_a_cold_boot_of_all_there_is_one_master_and_guests_run_there_only(lab: Hypervisors) -> None:
     with lab.alone():
         lab.boot()
@@ -77,6 +78,7 @@ def test_after_a_cold_boot_of_all_there_is_one_master_and_guests_run_there_only(
         lab.keep()
 
 
+@pytest.mark.everyday
 def test_when_the_masters_power_is_cut_the_next_serves_and_goes_on_as_it_returns(lab: Hypervisors) -> None:
     here, there = lab.begin()
     cut = time.monotonic()
@@ -195,7 +197,13 @@ def test_a_node_that_boots_alone_after_the_whole_room_lost_power_serves_once_it_
     print(lab.story_of("right", began, "web"))
 
 
-@pytest.mark.parametrize("copied", [True, False], ids=["pages-are-copied", "pages-are-sent-as-they-are"])
+@pytest.mark.parametrize(
+    "copied",
+    [
+        pytest.param(True, marks=pytest.mark.everyday, id="pages-are-copied"),
+        pytest.param(False, id="pages-are-sent-as-they-are"),
+    ],
+)
 def test_a_handover_after_replication_was_interrupted_ends(lab: Hypervisors, *, copied: bool) -> None:
     """What DRBD had sent without a copy, it may hold for ever; and a guest cannot end whose page is held."""
     here, there = lab.begin()
